@@ -1,0 +1,18 @@
+//! One-shot second-order pruning of text-to-image diffusion transformers.
+//!
+//! ```text
+//! checkpoint -> model (with taps) -> calibration (Hessians) -> factor -> prune -> save -> validate / compare / bench
+//! ```
+
+pub mod calibration;
+pub mod checkpoint;
+pub mod cli;
+pub mod conditioning;
+pub mod error;
+pub mod model;
+pub mod ops;
+pub mod prune;
+pub mod report;
+pub mod sampling;
+
+pub use error::{Error, Result};
