@@ -12,6 +12,7 @@ pub mod error;
 pub mod model;
 pub mod ops;
 pub mod prune;
+pub mod recipe;
 pub mod report;
 pub mod sampling;
 

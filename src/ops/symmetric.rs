@@ -49,7 +49,8 @@ impl Symmetric {
         (0..self.size).map(|i| self.data[i * self.size + i]).collect()
     }
 
-    pub(super) fn set_diagonal(&mut self, values: &[f32]) {
+    /// Replaces the diagonal.
+    pub fn set_diagonal(&mut self, values: &[f32]) {
         for (i, &value) in values.iter().enumerate() {
             self.data[i * self.size + i] = value;
         }

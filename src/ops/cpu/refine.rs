@@ -8,7 +8,7 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, Par};
 use rayon::prelude::*;
 
-use super::{ROW_CHUNK, view, view_mut};
+use super::{ROW_CHUNK, dot, sum, view, view_mut};
 use crate::ops::{Mask, Symmetric};
 
 /// Improves `weight` (f32 `[rows, d]`, zero outside `mask`) towards `dense` (same shape) in `iterations` steps.
@@ -86,33 +86,7 @@ fn precondition(residual: &[f32], inverse_diagonal: &[f32], direction: &mut [f32
 
 /// `<residual, residual / diag H>`.
 fn scaled_norm(residual: &[f32], inverse_diagonal: &[f32]) -> f64 {
-    sum_lanes(residual, inverse_diagonal, |residual, inverse| residual * residual * inverse)
-}
-
-fn dot(left: &[f32], right: &[f32]) -> f64 {
-    sum_lanes(left, right, |left, right| left * right)
-}
-
-/// Sum of `term` over two slices in sixteen interleaved f32 lanes per run of 4096, runs and lanes added in
-/// float64: one fixed order.
-fn sum_lanes(left: &[f32], right: &[f32], term: impl Fn(f32, f32) -> f32 + Copy) -> f64 {
-    const LANES: usize = 16;
-    pulp::Arch::new().dispatch(|| {
-        let mut total = 0.0;
-        for (left, right) in left.chunks(4096).zip(right.chunks(4096)) {
-            let mut lanes = [0.0f32; LANES];
-            let (left, left_tail) = left.as_chunks::<LANES>();
-            let (right, right_tail) = right.as_chunks::<LANES>();
-            for (left, right) in left.iter().zip(right) {
-                for lane in 0..LANES {
-                    lanes[lane] += term(left[lane], right[lane]);
-                }
-            }
-            total += lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>();
-            total += left_tail.iter().zip(right_tail).map(|(&l, &r)| f64::from(term(l, r))).sum::<f64>();
-        }
-        total
-    })
+    sum(residual, inverse_diagonal, |residual, inverse| residual * residual * inverse)
 }
 
 fn axpy(scale: f32, source: &[f32], target: &mut [f32]) {
