@@ -11,6 +11,7 @@ pub mod conditioning;
 pub mod error;
 pub mod model;
 pub mod ops;
+pub mod plan;
 pub mod prune;
 pub mod recipe;
 pub mod report;
