@@ -31,9 +31,12 @@ pub struct NM {
 }
 
 impl NM {
-    /// `None` unless `0 < keep < of <= 64`.
+    /// Largest M.
+    pub const MAX_GROUP: usize = 64;
+
+    /// `None` unless `0 < keep < of <= MAX_GROUP`.
     pub fn new(keep: usize, of: usize) -> Option<Self> {
-        (keep > 0 && keep < of && of <= 64).then_some(NM { keep, of })
+        (keep > 0 && keep < of && of <= Self::MAX_GROUP).then_some(NM { keep, of })
     }
 
     pub fn keep(self) -> usize {

@@ -63,13 +63,24 @@ impl Symmetric {
 
     /// Copies the lower triangle over the upper one.
     pub fn mirror(&mut self) {
-        const TILE: usize = 32;
+        // One cache line of f32: tiles are turned in a buffer, because at many sizes d the rows of a column
+        // fall into the same cache set.
+        const TILE: usize = 16;
         let d = self.size;
         for i0 in (0..d).step_by(TILE) {
+            let height = TILE.min(d - i0);
             for j0 in (0..=i0).step_by(TILE) {
-                for i in i0..(i0 + TILE).min(d) {
-                    for j in j0..(j0 + TILE).min(i) {
-                        self.data[j * d + i] = self.data[i * d + j];
+                let width = TILE.min(d - j0);
+                let mut tile = [[0.0; TILE]; TILE];
+                for (i, line) in tile[..height].iter_mut().enumerate() {
+                    line[..width].copy_from_slice(&self.data[(i0 + i) * d + j0..][..width]);
+                }
+                for j in 0..width {
+                    // In a tile on the diagonal only what lies right of it is written.
+                    let from = if i0 == j0 { j + 1 } else { 0 };
+                    let target = &mut self.data[(j0 + j) * d + i0..][..height];
+                    for i in from..height {
+                        target[i] = tile[i][j];
                     }
                 }
             }

@@ -31,11 +31,12 @@ impl Histogram {
     }
 }
 
-/// Which scores fall: all in bins before `boundary`, and those of `boundary` that [`Cut::falls`] accepts.
+/// The cut between the scores that fall and those that stay.
 pub(super) struct Cut {
-    boundary: usize,
-    /// The last (score bits, position) of the boundary bin that falls; `None` if none of it does.
-    last: Option<(u32, usize)>,
+    /// Scores with smaller bits fall.
+    limit: u32,
+    /// Scores with exactly these bits fall up to this position.
+    last: Option<usize>,
 }
 
 impl Cut {
@@ -54,7 +55,7 @@ impl Cut {
         }
         let rest = count - before;
         if rest == 0 || boundary == BINS {
-            return Cut { boundary, last: None };
+            return Cut { limit: (boundary as u32) << BIN_SHIFT, last: None };
         }
         let mut candidates = Vec::with_capacity(histogram.0[boundary] as usize);
         let mut offset = 0;
@@ -63,15 +64,22 @@ impl Cut {
             candidates.extend(here.map(|(i, score)| (score.to_bits(), offset + i)));
             offset += chunk.len();
         }
-        let (_, &mut last, _) = candidates.select_nth_unstable(rest - 1);
-        Cut { boundary, last: Some(last) }
+        let (_, &mut (limit, last), _) = candidates.select_nth_unstable(rest - 1);
+        Cut { limit, last: Some(last) }
     }
 
-    /// Whether the score at `position` is among the smallest.
+    /// Sets `keep` for a run of scores that begins at `position`.
     #[inline(always)]
-    pub(super) fn falls(&self, score: f32, position: usize) -> bool {
-        let here = bin(score);
-        here < self.boundary || (here == self.boundary && self.last.is_some_and(|l| (score.to_bits(), position) <= l))
+    pub(super) fn mark(&self, scores: &[f32], position: usize, keep: &mut [bool]) {
+        let mut tied = false;
+        for (keep, score) in keep.iter_mut().zip(scores) {
+            *keep = score.to_bits() >= self.limit;
+            tied |= score.to_bits() == self.limit;
+        }
+        let Some(last) = self.last.filter(|&last| tied && position <= last) else { return };
+        for (keep, score) in keep.iter_mut().zip(scores).take(last - position + 1) {
+            *keep &= score.to_bits() != self.limit;
+        }
     }
 }
 
@@ -88,6 +96,15 @@ mod tests {
         falls
     }
 
+    /// Positions that fall by the cut, marked in two runs.
+    fn falls(cut: &Cut, head: &[f32], tail: &[f32]) -> Vec<bool> {
+        let mut keep = vec![true; head.len() + tail.len()];
+        let (keep_head, keep_tail) = keep.split_at_mut(head.len());
+        cut.mark(head, 0, keep_head);
+        cut.mark(tail, head.len(), keep_tail);
+        keep.into_iter().map(|keep| !keep).collect()
+    }
+
     #[test]
     fn selects_the_exact_count_with_ties_by_position() {
         for n in 0..=64usize {
@@ -97,7 +114,7 @@ mod tests {
                     let (head, tail) = scores.split_at(n / 3);
                     let histogram = Histogram::of(head).merge(Histogram::of(tail));
                     let cut = Cut::smallest(&histogram, [head, tail].into_iter(), count);
-                    let found: Vec<bool> = scores.iter().enumerate().map(|(i, &s)| cut.falls(s, i)).collect();
+                    let found = falls(&cut, head, tail);
                     assert_eq!(found, by_sorting(&scores, count), "n {n} kinds {kinds} count {count}");
                 }
             }
@@ -110,7 +127,7 @@ mod tests {
         let histogram = Histogram::of(&scores);
         for count in 0..=scores.len() {
             let cut = Cut::smallest(&histogram, [&scores[..]].into_iter(), count);
-            let found: Vec<bool> = scores.iter().enumerate().map(|(i, &s)| cut.falls(s, i)).collect();
+            let found = falls(&cut, &scores, &[]);
             assert_eq!(found, by_sorting(&scores, count), "count {count}");
         }
     }

@@ -152,62 +152,140 @@ impl Chunk<'_> {
     /// Writes the mask of the block; `position` is where this chunk's scores begin among all chunks'.
     fn mark(&mut self, block: &Block, cut: &Cut, position: usize) {
         let d = block.factor.size();
-        for (row, scores) in self.scores.chunks_exact(block.width).enumerate() {
-            let keep = &mut self.keep[row * d + block.start..][..block.width];
-            for (column, (keep, &score)) in keep.iter_mut().zip(scores).enumerate() {
-                *keep = !cut.falls(score, position + row * block.width + column);
-            }
-        }
-    }
-
-    /// Finishes the columns of the block, row by row. With `nm` the mask is chosen group by group on the
-    /// updated weights, otherwise it is given.
-    fn sweep_columns(&mut self, block: &Block, nm: Option<NM>, rounding: Rounding) {
-        let d = block.factor.size();
-        let &Block { start, width, .. } = block;
         let chunk = &mut *self;
         pulp::Arch::new().dispatch(|| {
-            for (row, swept) in chunk.block.chunks_exact_mut(width).enumerate() {
-                let here = row * d + start..row * d + start + width;
-                let keep = &mut chunk.keep[here.clone()];
-                let weight = &mut chunk.weight[here.clone()];
-                let change = &mut chunk.change[here];
-                let mut loss = 0.0;
-                for i in 0..width {
-                    if let Some(nm) = nm.filter(|nm| i % nm.of() == 0) {
-                        let group = i..i + nm.of();
-                        choose_group(&swept[group.clone()], &block.pivots[group.clone()], &mut keep[group], nm);
-                    }
-                    let value = swept[i];
-                    let finished = if keep[i] { rounding.apply(value) } else { 0.0 };
-                    change[i] = weight[i] - finished;
-                    weight[i] = finished;
-                    let error = (value - finished) * block.pivots[i];
-                    if error != 0.0 {
-                        loss += f64::from(error) * f64::from(error);
-                        let source = &block.inverse[i * width..(i + 1) * width];
-                        for (value, inverse) in swept[i + 1..].iter_mut().zip(&source[i + 1..]) {
-                            *value -= error * inverse;
-                        }
-                    }
-                }
-                chunk.loss += loss;
+            for (row, scores) in chunk.scores.chunks_exact(block.width).enumerate() {
+                let keep = &mut chunk.keep[row * d + block.start..][..block.width];
+                cut.mark(scores, position + row * block.width, keep);
             }
         });
     }
+
+    /// Finishes the columns of the block. With `nm` the mask is chosen group by group on the updated weights,
+    /// otherwise it is given.
+    ///
+    /// Columns are taken in strips, all rows of a strip before the next: within a strip errors spread column by
+    /// column, to the columns behind it all at once. So the weights behind the strip are read and written once
+    /// per strip, and the chains of dependent columns of neighbouring rows overlap in the processor.
+    fn sweep_columns(&mut self, block: &Block, nm: Option<NM>, rounding: Rounding) {
+        let strip = match nm {
+            Some(nm) if nm.of() > STRIP => nm.of(),
+            Some(nm) => STRIP / nm.of() * nm.of(),
+            None => STRIP,
+        };
+        pulp::Arch::new().dispatch(|| {
+            for from in (0..block.width).step_by(strip) {
+                let to = (from + strip).min(block.width);
+                for row in 0..self.rows {
+                    if to - from == STRIP {
+                        self.sweep_strip::<STRIP>(block, row, from, to, nm, rounding);
+                    } else {
+                        self.sweep_strip::<0>(block, row, from, to, nm, rounding);
+                    }
+                }
+            }
+        });
+    }
+
+    /// Finishes columns `from..to` of the block in one row. `WIDTH` is `to - from`, or 0 if that is not known
+    /// when compiling.
+    #[inline(always)]
+    fn sweep_strip<const WIDTH: usize>(
+        &mut self,
+        block: &Block,
+        row: usize,
+        from: usize,
+        to: usize,
+        nm: Option<NM>,
+        rounding: Rounding,
+    ) {
+        let width = if WIDTH == 0 { to - from } else { WIDTH };
+        let place = row * block.factor.size() + block.start + from;
+        let keep = &mut self.keep[place..place + width];
+        let weight = &mut self.weight[place..place + width];
+        let change = &mut self.change[place..place + width];
+        let (head, behind) = self.block[row * block.width..(row + 1) * block.width].split_at_mut(to);
+        let swept = &mut head[from..from + width];
+
+        let mut errors = [(0.0, 0); MAX_STRIP];
+        let mut count = 0;
+        for i in 0..width {
+            if let Some(nm) = nm.filter(|nm| i % nm.of() == 0) {
+                let group = i..i + nm.of();
+                let pivots = &block.pivots[from + i..from + i + nm.of()];
+                choose_group(&swept[group.clone()], pivots, &mut keep[group], nm);
+            }
+            let value = swept[i];
+            let finished = if keep[i] { rounding.apply(value) } else { 0.0 };
+            change[i] = weight[i] - finished;
+            weight[i] = finished;
+            let error = (value - finished) * block.pivots[from + i];
+            if error != 0.0 {
+                errors[count] = (error, from + i);
+                count += 1;
+                // Entries of U left of the diagonal are zero, so the whole strip can be updated.
+                let source = &block.inverse[(from + i) * block.width + from..][..width];
+                swept.iter_mut().zip(source).for_each(|(value, inverse)| *value -= error * inverse);
+            }
+        }
+        let errors = &errors[..count];
+        self.loss += errors.iter().map(|&(error, _)| f64::from(error) * f64::from(error)).sum::<f64>();
+
+        let (lines, rest) = behind.as_chunks_mut::<STRIP>();
+        let full = to + lines.len() * STRIP;
+        for (index, line) in lines.iter_mut().enumerate() {
+            let column = to + index * STRIP;
+            for &(error, i) in errors {
+                let source = &block.inverse[i * block.width + column..][..STRIP];
+                line.iter_mut().zip(source).for_each(|(value, inverse)| *value -= error * inverse);
+            }
+        }
+        for &(error, i) in errors {
+            let source = &block.inverse[i * block.width + full..][..rest.len()];
+            rest.iter_mut().zip(source).for_each(|(value, inverse)| *value -= error * inverse);
+        }
+    }
 }
+
+/// Columns per strip: one register of f32 at the widest.
+const STRIP: usize = 16;
+
+/// The widest strip: one group of the largest M.
+const MAX_STRIP: usize = NM::MAX_GROUP;
 
 /// Keeps the `nm.keep()` highest scores of one group, the later of equal ones.
 #[inline(always)]
 fn choose_group(weights: &[f32], pivots: &[f32], keep: &mut [bool], nm: NM) {
-    let mut scores = [0.0; 64];
-    for ((score, weight), pivot) in scores.iter_mut().zip(weights).zip(pivots) {
-        *score = (weight * pivot).abs();
+    let falling = nm.of() - nm.keep();
+    match nm.of() {
+        4 => rank_group::<4>(weights, pivots, keep, falling),
+        8 => rank_group::<8>(weights, pivots, keep, falling),
+        _ => {
+            let mut scores = [0.0; MAX_STRIP];
+            for ((score, weight), pivot) in scores.iter_mut().zip(weights).zip(pivots) {
+                *score = (weight * pivot).abs();
+            }
+            rank(&scores[..weights.len()], keep, falling);
+        }
     }
-    let scores = &scores[..weights.len()];
-    for (i, keep) in keep.iter_mut().enumerate() {
-        let lower = |(j, other): (usize, &f32)| *other < scores[i] || (*other == scores[i] && j < i);
-        let rank = scores.iter().enumerate().filter(|&at| lower(at)).count();
-        *keep = rank >= nm.of() - nm.keep();
+}
+
+/// [`rank`] with the size of the group known when compiling.
+#[inline(always)]
+fn rank_group<const M: usize>(weights: &[f32], pivots: &[f32], keep: &mut [bool], falling: usize) {
+    let mut scores = [0.0; M];
+    for i in 0..M {
+        scores[i] = (weights[i] * pivots[i]).abs();
+    }
+    rank(&scores, &mut keep[..M], falling);
+}
+
+/// Keeps the entries with at least `falling` entries below them; of equal ones the earlier lies below.
+#[inline(always)]
+fn rank(scores: &[f32], keep: &mut [bool], falling: usize) {
+    for i in 0..scores.len() {
+        let before: usize = (0..i).map(|j| usize::from(scores[j] <= scores[i])).sum();
+        let after: usize = (i + 1..scores.len()).map(|j| usize::from(scores[j] < scores[i])).sum();
+        keep[i] = before + after >= falling;
     }
 }
