@@ -9,10 +9,12 @@ pub mod checkpoint;
 pub mod cli;
 pub mod conditioning;
 pub mod error;
+pub mod inspect;
 pub mod model;
 pub mod ops;
 pub mod prune;
 pub mod report;
 pub mod sampling;
+pub mod validate;
 
 pub use error::{Error, Result};
