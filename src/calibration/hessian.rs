@@ -11,6 +11,7 @@ use crate::model::Observer;
 use crate::model::taps::Tap;
 use crate::ops::Symmetric;
 use crate::ops::cpu::gram::gram;
+use crate::ops::cpu::simd::vectorized;
 use crate::sampling::Probe;
 
 /// The Hessian of one tap, `2 / sum(a_t B) * sum(a_t x x^T)` after [`TapHessian::finish`] (OBS-Diff, eq. 5; B
@@ -93,13 +94,16 @@ fn column_sums(x: &[f32], columns: usize) -> Vec<f64> {
     let partial: Vec<Vec<f32>> = x
         .par_chunks(ROWS * columns)
         .map(|rows| {
-            pulp::Arch::new().dispatch(|| {
-                let mut sums = vec![0.0f32; columns];
-                for row in rows.chunks_exact(columns) {
-                    sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
-                }
-                sums
-            })
+            vectorized(
+                #[inline(always)]
+                || {
+                    let mut sums = vec![0.0f32; columns];
+                    for row in rows.chunks_exact(columns) {
+                        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+                    }
+                    sums
+                },
+            )
         })
         .collect();
     let mut total = vec![0.0; columns];

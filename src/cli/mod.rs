@@ -1,7 +1,9 @@
 //! Command line: parse, call the library, print the result. One file per subcommand.
 
+mod inspect;
 mod layer;
 mod table;
+mod validate;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -20,7 +22,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Inspect(inspect::Args),
     Layer(layer::Args),
+    Validate(validate::Args),
 }
 
 /// Parses the arguments, runs the subcommand, and turns an error into its sentence and exit code. Results go
@@ -45,13 +49,20 @@ pub fn main() -> ExitCode {
 
 fn run(command: &Command, out: &mut dyn Write) -> Result<()> {
     match command {
+        Command::Inspect(args) => inspect::run(args, out),
         Command::Layer(args) => layer::run(args, out),
+        Command::Validate(args) => validate::run(args, out),
     }
 }
 
 /// Prints a result.
 fn print(out: &mut dyn Write, text: &str) -> Result<()> {
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| Error::io("stdout", e))
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(output_failed)
+}
+
+/// A result that could not be printed.
+fn output_failed(source: std::io::Error) -> Error {
+    Error::io("standard output", source)
 }
 
 /// Prints a result for machines: one object, indented.

@@ -4,33 +4,13 @@
 pub mod cpu;
 pub mod mask;
 pub mod pattern;
+pub mod rounding;
 pub mod symmetric;
 
 pub use mask::Mask;
 pub use pattern::{CountRule, NM, Pattern, Sparsity};
+pub use rounding::Rounding;
 pub use symmetric::{Factor, Symmetric};
-
-/// The dtype that pruned weights are rounded to inside the sweep, so that the rounding error is compensated
-/// together with the pruning error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rounding {
-    /// Keep f32.
-    None,
-    F16,
-    BF16,
-}
-
-impl Rounding {
-    /// `value` rounded to the nearest number of the dtype, ties to even.
-    #[inline(always)]
-    pub fn apply(self, value: f32) -> f32 {
-        match self {
-            Rounding::None => value,
-            Rounding::F16 => half::f16::from_f32(value).to_f32(),
-            Rounding::BF16 => half::bf16::from_f32(value).to_f32(),
-        }
-    }
-}
 
 /// What a column sweep selects and how.
 #[derive(Debug, Clone, Copy, PartialEq)]

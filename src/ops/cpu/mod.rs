@@ -6,10 +6,13 @@ pub mod factor;
 pub mod gram;
 pub mod refine;
 pub mod select;
+pub mod simd;
 pub mod sweep;
 mod triangle;
 
 use faer::{MatMut, MatRef};
+
+use simd::vectorized;
 
 /// Rows of a weight matrix that one task takes: enough to reach the matrix peak, few enough to share out.
 pub(crate) const ROW_CHUNK: usize = 256;
@@ -35,20 +38,24 @@ fn dot(left: &[f32], right: &[f32]) -> f64 {
 fn sum(left: &[f32], right: &[f32], term: impl Fn(f32, f32) -> f32 + Copy) -> f64 {
     const RUN: usize = 4096;
     const LANES: usize = 16;
-    pulp::Arch::new().dispatch(|| {
-        let mut total = 0.0;
-        for (left, right) in left.chunks(RUN).zip(right.chunks(RUN)) {
-            let mut lanes = [0.0f32; LANES];
-            let (left, left_tail) = left.as_chunks::<LANES>();
-            let (right, right_tail) = right.as_chunks::<LANES>();
-            for (left, right) in left.iter().zip(right) {
-                for lane in 0..LANES {
-                    lanes[lane] += term(left[lane], right[lane]);
+    vectorized(
+        #[inline(always)]
+        || {
+            let mut total = 0.0;
+            for (left, right) in left.chunks(RUN).zip(right.chunks(RUN)) {
+                let mut lanes = [0.0f32; LANES];
+                let (left, left_tail) = left.as_chunks::<LANES>();
+                let (right, right_tail) = right.as_chunks::<LANES>();
+                for (left, right) in left.iter().zip(right) {
+                    for lane in 0..LANES {
+                        lanes[lane] += term(left[lane], right[lane]);
+                    }
                 }
+                total += lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>();
+                total +=
+                    left_tail.iter().zip(right_tail).map(|(&left, &right)| f64::from(term(left, right))).sum::<f64>();
             }
-            total += lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>();
-            total += left_tail.iter().zip(right_tail).map(|(&left, &right)| f64::from(term(left, right))).sum::<f64>();
-        }
-        total
-    })
+            total
+        },
+    )
 }

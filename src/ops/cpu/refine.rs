@@ -8,6 +8,7 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, Par};
 use rayon::prelude::*;
 
+use super::simd::vectorized;
 use super::{ROW_CHUNK, dot, sum, view, view_mut};
 use crate::ops::{Mask, Symmetric};
 
@@ -39,9 +40,12 @@ fn refine_rows(
     let hessian = view(&hessian.data, d);
     let times_hessian = |source: &[f32], target: &mut [f32]| {
         matmul(view_mut(target, d), Accum::Replace, view(source, d), hessian, 1.0, Par::Seq);
-        pulp::Arch::new().dispatch(|| {
-            target.iter_mut().zip(keep).for_each(|(value, &keep)| *value = if keep { *value } else { 0.0 });
-        });
+        vectorized(
+            #[inline(always)]
+            || {
+                target.iter_mut().zip(keep).for_each(|(value, &keep)| *value = if keep { *value } else { 0.0 });
+            },
+        );
     };
 
     let mut direction: Vec<f32> = dense.iter().zip(weight.iter()).map(|(dense, weight)| dense - weight).collect();
@@ -77,11 +81,14 @@ fn refine_rows(
 
 /// `direction = residual / diag H + turn * direction`.
 fn precondition(residual: &[f32], inverse_diagonal: &[f32], direction: &mut [f32], turn: f32) {
-    pulp::Arch::new().dispatch(|| {
-        for ((direction, residual), inverse) in direction.iter_mut().zip(residual).zip(inverse_diagonal) {
-            *direction = residual * inverse + turn * *direction;
-        }
-    });
+    vectorized(
+        #[inline(always)]
+        || {
+            for ((direction, residual), inverse) in direction.iter_mut().zip(residual).zip(inverse_diagonal) {
+                *direction = residual * inverse + turn * *direction;
+            }
+        },
+    );
 }
 
 /// `<residual, residual / diag H>`.
@@ -90,7 +97,10 @@ fn scaled_norm(residual: &[f32], inverse_diagonal: &[f32]) -> f64 {
 }
 
 fn axpy(scale: f32, source: &[f32], target: &mut [f32]) {
-    pulp::Arch::new().dispatch(|| {
-        target.iter_mut().zip(source).for_each(|(target, source)| *target += scale * source);
-    });
+    vectorized(
+        #[inline(always)]
+        || {
+            target.iter_mut().zip(source).for_each(|(target, source)| *target += scale * source);
+        },
+    );
 }

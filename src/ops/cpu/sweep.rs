@@ -22,6 +22,7 @@ use faer::{Accum, Par};
 use rayon::prelude::*;
 
 use super::select::{Cut, Histogram};
+use super::simd::vectorized;
 use super::triangle::invert_upper;
 use super::{ROW_CHUNK, view, view_mut};
 use crate::ops::{Factor, Mask, NM, Pattern, Rounding, SweepOptions, Swept};
@@ -140,152 +141,160 @@ impl Chunk<'_> {
     fn score(&mut self, block: &Block) {
         self.scores.resize(self.block.len(), 0.0);
         let (scores, weights) = (&mut self.scores, &self.block);
-        pulp::Arch::new().dispatch(|| {
-            for (scores, weights) in scores.chunks_exact_mut(block.width).zip(weights.chunks_exact(block.width)) {
-                for ((score, weight), pivot) in scores.iter_mut().zip(weights).zip(&block.pivots) {
-                    *score = (weight * pivot).abs();
+        vectorized(
+            #[inline(always)]
+            || {
+                for (scores, weights) in scores.chunks_exact_mut(block.width).zip(weights.chunks_exact(block.width)) {
+                    for ((score, weight), pivot) in scores.iter_mut().zip(weights).zip(&block.pivots) {
+                        *score = (weight * pivot).abs();
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 
     /// Writes the mask of the block; `position` is where this chunk's scores begin among all chunks'.
     fn mark(&mut self, block: &Block, cut: &Cut, position: usize) {
         let d = block.factor.size();
         let chunk = &mut *self;
-        pulp::Arch::new().dispatch(|| {
-            for (row, scores) in chunk.scores.chunks_exact(block.width).enumerate() {
-                let keep = &mut chunk.keep[row * d + block.start..][..block.width];
-                cut.mark(scores, position + row * block.width, keep);
-            }
-        });
+        vectorized(
+            #[inline(always)]
+            || {
+                for (row, scores) in chunk.scores.chunks_exact(block.width).enumerate() {
+                    let keep = &mut chunk.keep[row * d + block.start..][..block.width];
+                    cut.mark(scores, position + row * block.width, keep);
+                }
+            },
+        );
     }
 
     /// Finishes the columns of the block. With `nm` the mask is chosen group by group on the updated weights,
     /// otherwise it is given.
-    ///
-    /// Columns are taken in strips, all rows of a strip before the next: within a strip errors spread column by
-    /// column, to the columns behind it all at once. So the weights behind the strip are read and written once
-    /// per strip, and the chains of dependent columns of neighbouring rows overlap in the processor.
     fn sweep_columns(&mut self, block: &Block, nm: Option<NM>, rounding: Rounding) {
-        let strip = match nm {
-            Some(nm) if nm.of() > STRIP => nm.of(),
-            Some(nm) => STRIP / nm.of() * nm.of(),
-            None => STRIP,
-        };
-        pulp::Arch::new().dispatch(|| {
-            for from in (0..block.width).step_by(strip) {
-                let to = (from + strip).min(block.width);
-                for row in 0..self.rows {
-                    if to - from == STRIP {
-                        self.sweep_strip::<STRIP>(block, row, from, to, nm, rounding);
-                    } else {
-                        self.sweep_strip::<0>(block, row, from, to, nm, rounding);
+        let d = block.factor.size();
+        let width = block.width;
+        let chunk = &mut *self;
+        vectorized(
+            #[inline(always)]
+            || {
+                let mut lanes = Lanes { value: vec![[0.0; LANES]; width], keep: vec![[true; LANES]; width] };
+                for first in (0..chunk.rows).step_by(LANES) {
+                    let rows = first..(first + LANES).min(chunk.rows);
+                    for (lane, row) in rows.clone().enumerate() {
+                        let keep = &chunk.keep[row * d + block.start..][..width];
+                        let swept = &chunk.block[row * width..][..width];
+                        for column in 0..width {
+                            lanes.value[column][lane] = swept[column];
+                            lanes.keep[column][lane] = keep[column];
+                        }
+                    }
+                    let losses = match rounding {
+                        Rounding::None => lanes.sweep(block, nm, |value| value),
+                        Rounding::F16 => lanes.sweep(block, nm, crate::ops::rounding::to_f16),
+                        Rounding::BF16 => lanes.sweep(block, nm, crate::ops::rounding::to_bf16),
+                    };
+                    for (lane, row) in rows.enumerate() {
+                        let place = row * d + block.start..row * d + block.start + width;
+                        let keep = &mut chunk.keep[place.clone()];
+                        let weight = &mut chunk.weight[place.clone()];
+                        let swept = &mut chunk.block[row * width..][..width];
+                        for column in 0..width {
+                            swept[column] = lanes.value[column][lane];
+                            keep[column] = lanes.keep[column][lane];
+                        }
+                        for ((change, weight), &finished) in chunk.change[place].iter_mut().zip(weight).zip(&*swept) {
+                            *change = *weight - finished;
+                            *weight = finished;
+                        }
+                        chunk.loss += losses[lane];
+                    }
+                }
+            },
+        );
+    }
+}
+
+/// Rows that are swept together, one per lane of the widest f32 register.
+const LANES: usize = 16;
+
+/// Columns that are finished before the columns behind them are updated; with N:M the nearest multiple of M.
+const STRIP: usize = 16;
+
+/// A block of columns of [`LANES`] rows, turned: one array of rows per column. Columns depend on each other,
+/// rows do not, so every step works on all lanes.
+struct Lanes {
+    value: Vec<[f32; LANES]>,
+    keep: Vec<[bool; LANES]>,
+}
+
+impl Lanes {
+    /// Replaces the values by the finished weights and, with `nm`, chooses `keep`; returns the squared errors of
+    /// each row.
+    #[inline(always)]
+    fn sweep(&mut self, block: &Block, nm: Option<NM>, round: impl Fn(f32) -> f32) -> [f64; LANES] {
+        let width = block.width;
+        let strip = nm.map_or(STRIP, |nm| nm.of() * (STRIP / nm.of()).max(1));
+        let mut losses = [0.0; LANES];
+        let mut errors = [[0.0f32; LANES]; NM::MAX_GROUP];
+        for from in (0..width).step_by(strip) {
+            let to = (from + strip).min(width);
+            for i in from..to {
+                if let Some(nm) = nm.filter(|nm| (i - from).is_multiple_of(nm.of())) {
+                    self.choose_group(i, &block.pivots, nm);
+                }
+                let value = self.value[i];
+                let error = &mut errors[i - from];
+                for lane in 0..LANES {
+                    let finished = if self.keep[i][lane] { round(value[lane]) } else { 0.0 };
+                    error[lane] = (value[lane] - finished) * block.pivots[i];
+                    self.value[i][lane] = finished;
+                }
+                for lane in 0..LANES {
+                    losses[lane] += f64::from(error[lane]) * f64::from(error[lane]);
+                }
+                for (value, &inverse) in self.value[i + 1..to].iter_mut().zip(&block.inverse[i * width + i + 1..]) {
+                    for lane in 0..LANES {
+                        value[lane] -= error[lane] * inverse;
                     }
                 }
             }
-        });
+            for j in to..width {
+                let mut value = self.value[j];
+                for (error, i) in errors.iter().zip(from..to) {
+                    let inverse = block.inverse[i * width + j];
+                    for lane in 0..LANES {
+                        value[lane] -= error[lane] * inverse;
+                    }
+                }
+                self.value[j] = value;
+            }
+        }
+        losses
     }
 
-    /// Finishes columns `from..to` of the block in one row. `WIDTH` is `to - from`, or 0 if that is not known
-    /// when compiling.
+    /// Keeps the highest scores of the group that begins at column `start` in each row; of equal scores the
+    /// earlier falls.
     #[inline(always)]
-    fn sweep_strip<const WIDTH: usize>(
-        &mut self,
-        block: &Block,
-        row: usize,
-        from: usize,
-        to: usize,
-        nm: Option<NM>,
-        rounding: Rounding,
-    ) {
-        let width = if WIDTH == 0 { to - from } else { WIDTH };
-        let place = row * block.factor.size() + block.start + from;
-        let keep = &mut self.keep[place..place + width];
-        let weight = &mut self.weight[place..place + width];
-        let change = &mut self.change[place..place + width];
-        let (head, behind) = self.block[row * block.width..(row + 1) * block.width].split_at_mut(to);
-        let swept = &mut head[from..from + width];
-
-        let mut errors = [(0.0, 0); MAX_STRIP];
-        let mut count = 0;
-        for i in 0..width {
-            if let Some(nm) = nm.filter(|nm| i % nm.of() == 0) {
-                let group = i..i + nm.of();
-                let pivots = &block.pivots[from + i..from + i + nm.of()];
-                choose_group(&swept[group.clone()], pivots, &mut keep[group], nm);
-            }
-            let value = swept[i];
-            let finished = if keep[i] { rounding.apply(value) } else { 0.0 };
-            change[i] = weight[i] - finished;
-            weight[i] = finished;
-            let error = (value - finished) * block.pivots[from + i];
-            if error != 0.0 {
-                errors[count] = (error, from + i);
-                count += 1;
-                // Entries of U left of the diagonal are zero, so the whole strip can be updated.
-                let source = &block.inverse[(from + i) * block.width + from..][..width];
-                swept.iter_mut().zip(source).for_each(|(value, inverse)| *value -= error * inverse);
+    fn choose_group(&mut self, start: usize, pivots: &[f32], nm: NM) {
+        let falling = (nm.of() - nm.keep()) as u32;
+        let mut scores = [[0.0f32; LANES]; NM::MAX_GROUP];
+        for (i, score) in scores[..nm.of()].iter_mut().enumerate() {
+            for lane in 0..LANES {
+                score[lane] = (self.value[start + i][lane] * pivots[start + i]).abs();
             }
         }
-        let errors = &errors[..count];
-        self.loss += errors.iter().map(|&(error, _)| f64::from(error) * f64::from(error)).sum::<f64>();
-
-        let (lines, rest) = behind.as_chunks_mut::<STRIP>();
-        let full = to + lines.len() * STRIP;
-        for (index, line) in lines.iter_mut().enumerate() {
-            let column = to + index * STRIP;
-            for &(error, i) in errors {
-                let source = &block.inverse[i * block.width + column..][..STRIP];
-                line.iter_mut().zip(source).for_each(|(value, inverse)| *value -= error * inverse);
+        for i in 0..nm.of() {
+            let mut lower = [0u32; LANES];
+            for j in 0..nm.of() {
+                for lane in 0..LANES {
+                    let below =
+                        if j < i { scores[j][lane] <= scores[i][lane] } else { scores[j][lane] < scores[i][lane] };
+                    lower[lane] += u32::from(below);
+                }
+            }
+            for lane in 0..LANES {
+                self.keep[start + i][lane] = lower[lane] >= falling;
             }
         }
-        for &(error, i) in errors {
-            let source = &block.inverse[i * block.width + full..][..rest.len()];
-            rest.iter_mut().zip(source).for_each(|(value, inverse)| *value -= error * inverse);
-        }
-    }
-}
-
-/// Columns per strip: one register of f32 at the widest.
-const STRIP: usize = 16;
-
-/// The widest strip: one group of the largest M.
-const MAX_STRIP: usize = NM::MAX_GROUP;
-
-/// Keeps the `nm.keep()` highest scores of one group, the later of equal ones.
-#[inline(always)]
-fn choose_group(weights: &[f32], pivots: &[f32], keep: &mut [bool], nm: NM) {
-    let falling = nm.of() - nm.keep();
-    match nm.of() {
-        4 => rank_group::<4>(weights, pivots, keep, falling),
-        8 => rank_group::<8>(weights, pivots, keep, falling),
-        _ => {
-            let mut scores = [0.0; MAX_STRIP];
-            for ((score, weight), pivot) in scores.iter_mut().zip(weights).zip(pivots) {
-                *score = (weight * pivot).abs();
-            }
-            rank(&scores[..weights.len()], keep, falling);
-        }
-    }
-}
-
-/// [`rank`] with the size of the group known when compiling.
-#[inline(always)]
-fn rank_group<const M: usize>(weights: &[f32], pivots: &[f32], keep: &mut [bool], falling: usize) {
-    let mut scores = [0.0; M];
-    for i in 0..M {
-        scores[i] = (weights[i] * pivots[i]).abs();
-    }
-    rank(&scores, &mut keep[..M], falling);
-}
-
-/// Keeps the entries with at least `falling` entries below them; of equal ones the earlier lies below.
-#[inline(always)]
-fn rank(scores: &[f32], keep: &mut [bool], falling: usize) {
-    for i in 0..scores.len() {
-        let before: usize = (0..i).map(|j| usize::from(scores[j] <= scores[i])).sum();
-        let after: usize = (i + 1..scores.len()).map(|j| usize::from(scores[j] < scores[i])).sum();
-        keep[i] = before + after >= falling;
     }
 }

@@ -1,53 +1,61 @@
 //! Small upper triangular blocks in float64, where the accuracy of a factorisation is decided.
 
+use super::simd::vectorized;
+
 /// Factors the symmetric positive definite `a` (`[n, n]` row-major, upper triangle read) as `R R^T` with `R`
 /// upper triangular, in place. The error is the index of the first pivot, counted from the last column, that
 /// is not positive.
 pub(super) fn factor_upper(a: &mut [f64], n: usize) -> Result<(), usize> {
-    pulp::Arch::new().dispatch(|| {
-        let mut column = vec![0.0; n];
-        for j in (0..n).rev() {
-            let pivot = a[j * n + j];
-            if !(pivot > 0.0 && pivot.is_finite()) {
-                return Err(j);
-            }
-            let root = pivot.sqrt();
-            a[j * n + j] = root;
-            for i in 0..j {
-                a[i * n + j] /= root;
-                column[i] = a[i * n + j];
-            }
-            for i in 0..j {
-                let left = column[i];
-                for (value, right) in a[i * n + i..i * n + j].iter_mut().zip(&column[i..j]) {
-                    *value -= left * right;
+    vectorized(
+        #[inline(always)]
+        || {
+            let mut column = vec![0.0; n];
+            for j in (0..n).rev() {
+                let pivot = a[j * n + j];
+                if !(pivot > 0.0 && pivot.is_finite()) {
+                    return Err(j);
+                }
+                let root = pivot.sqrt();
+                a[j * n + j] = root;
+                for i in 0..j {
+                    a[i * n + j] /= root;
+                    column[i] = a[i * n + j];
+                }
+                for i in 0..j {
+                    let left = column[i];
+                    for (value, right) in a[i * n + i..i * n + j].iter_mut().zip(&column[i..j]) {
+                        *value -= left * right;
+                    }
                 }
             }
-        }
-        Ok(())
-    })
+            Ok(())
+        },
+    )
 }
 
 /// The inverse of the upper triangular `r` (`[n, n]` row-major, entries below the diagonal not read).
 pub(super) fn invert_upper(r: &[f64], n: usize) -> Vec<f64> {
-    pulp::Arch::new().dispatch(|| {
-        let mut inverse = vec![0.0; n * n];
-        for i in (0..n).rev() {
-            let (above, below) = inverse.split_at_mut((i + 1) * n);
-            let row = &mut above[i * n..];
-            row[i] = 1.0;
-            for k in i + 1..n {
-                let factor = r[i * n + k];
-                let source = &below[(k - i - 1) * n..(k - i) * n];
-                for (value, source) in row[k..].iter_mut().zip(&source[k..]) {
-                    *value -= factor * source;
+    vectorized(
+        #[inline(always)]
+        || {
+            let mut inverse = vec![0.0; n * n];
+            for i in (0..n).rev() {
+                let (above, below) = inverse.split_at_mut((i + 1) * n);
+                let row = &mut above[i * n..];
+                row[i] = 1.0;
+                for k in i + 1..n {
+                    let factor = r[i * n + k];
+                    let source = &below[(k - i - 1) * n..(k - i) * n];
+                    for (value, source) in row[k..].iter_mut().zip(&source[k..]) {
+                        *value -= factor * source;
+                    }
                 }
+                let pivot = r[i * n + i];
+                row[i..].iter_mut().for_each(|value| *value /= pivot);
             }
-            let pivot = r[i * n + i];
-            row[i..].iter_mut().for_each(|value| *value /= pivot);
-        }
-        inverse
-    })
+            inverse
+        },
+    )
 }
 
 #[cfg(test)]
