@@ -134,7 +134,7 @@ impl Checks {
                 let (tensors, files) = (weights.len(), weights.shards().len());
                 self.add(
                     "files",
-                    format!("{tensors} tensors in {files} files, {} bytes", weights.total_bytes()),
+                    format!("{tensors} tensors, {} bytes, weight files: {files}", weights.total_bytes()),
                     index_total_problems(&weights),
                 );
                 Some(weights)

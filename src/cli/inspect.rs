@@ -43,7 +43,8 @@ fn table(found: &Inspection) -> String {
         lines.push(format!("prompts     {} wide, pooled {}", arch.prompt_width, arch.pooled_width));
     }
     let dtypes: Vec<_> = found.dtypes.iter().map(|(dtype, count)| format!("{count} {dtype}")).collect();
-    lines.push(format!("tensors     {} in {} files ({})", found.tensors, found.files, dtypes.join(", ")));
+    lines.push(format!("tensors     {} ({})", found.tensors, dtypes.join(", ")));
+    lines.push(format!("files       {}", found.files));
     lines.push(format!("parameters  {}", found.parameters));
     lines.push(format!("bytes       {}", found.bytes));
     if found.matrix_weights > 0 {

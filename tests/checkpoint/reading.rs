@@ -5,7 +5,7 @@ use obsdiff::checkpoint::shapes::expected_tensors;
 use obsdiff::checkpoint::{Checkpoint, Dtype, Pipeline, SafetensorsFile};
 use obsdiff::model::taps::taps;
 
-use crate::common::{MODELS, SHARDED, files_below, model};
+use crate::common::{MODELS, SHARDED, files_below, model, raw_file};
 
 #[test]
 fn expected_tensors_are_exactly_those_of_every_reference_model() {
@@ -71,6 +71,35 @@ fn values_agree_with_the_safetensors_crate_before_and_after_release() {
             assert_eq!(weights.bytes(name).unwrap(), view.data(), "{name} after release");
         }
     }
+}
+
+/// Bytes of mapped files that are resident in this process.
+#[cfg(target_os = "linux")]
+fn resident_file_bytes() -> i64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssFile:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<i64>().unwrap() * 1024
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_released_tensor_is_not_resident() {
+    const BYTES: usize = 64 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.safetensors");
+    let header = format!(r#"{{"w":{{"dtype":"F32","shape":[{}],"data_offsets":[0,{BYTES}]}}}}"#, BYTES / 4);
+    std::fs::write(&path, raw_file(&header, &vec![1; BYTES])).unwrap();
+    let file = SafetensorsFile::open(&path).unwrap();
+    let before = resident_file_bytes();
+    let values = file.to_f32("w").unwrap();
+    let read = resident_file_bytes();
+    file.release("w");
+    let released = resident_file_bytes();
+    // Other tests of this process map files too, small ones.
+    let (most, little) = (BYTES as i64 * 9 / 10, BYTES as i64 / 4);
+    assert!(read - before > most, "reading maps the tensor: {before} -> {read}");
+    assert!(released - before < little, "releasing unmaps it: {before} -> {read} -> {released}");
+    assert_eq!(values.len() * 4, BYTES);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use obsdiff::checkpoint::save::output_bytes;
+use obsdiff::checkpoint::shards::INDEX_FILE;
 use obsdiff::checkpoint::{
     Checkpoint, OutputFolder, Pipeline, SafetensorsFile, TensorOut, copy_components, save_like, write_atomic,
     write_config, write_safetensors,
@@ -11,7 +12,7 @@ use obsdiff::checkpoint::{
 use obsdiff::{Error, Result};
 use serde_json::json;
 
-use crate::common::{MODELS, SHARDED, copy_folder, files_below, model, raw_file, repository};
+use crate::common::{MODELS, SHARDED, copy_folder, edit, files_below, model, raw_file, repository};
 
 fn nothing(_: &str) -> Result<Option<Cow<'static, [f32]>>> {
     Ok(None)
@@ -50,6 +51,34 @@ fn without_replacements_every_file_is_reproduced_byte_for_byte() {
         assert_eq!(without.trim_end(), String::from_utf8(before).unwrap().trim_end(), "{name}: config.json");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "{name}: something is left beside the output");
     }
+}
+
+#[test]
+fn a_transformer_folder_alone_becomes_one() {
+    let source = model(SHARDED).join("transformer");
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    rewrite(&source, &out).unwrap();
+    let (before, after) = (files_below(&source), files_below(&out));
+    assert!(before.keys().eq(after.keys()));
+    assert!(before.iter().all(|(path, bytes)| path == Path::new("config.json") || after[path] == *bytes));
+    Pipeline::open(&out).unwrap().weights().unwrap();
+}
+
+#[test]
+fn a_tensor_of_no_block_and_any_dtype_is_carried_through() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("model");
+    copy_folder(&model(SHARDED), &source);
+    let header = r#"{"steps":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#;
+    fs::write(source.join("transformer/zz.safetensors"), raw_file(header, &[9; 8])).unwrap();
+    let index = source.join("transformer").join(INDEX_FILE);
+    edit(&index, "\"weight_map\": {", "\"weight_map\": {\n    \"steps\": \"zz.safetensors\",");
+    let out = folder.path().join("out");
+    rewrite(&source, &out).unwrap();
+    let written = Checkpoint::open(out.join("transformer")).unwrap();
+    assert_eq!(written.bytes("steps").unwrap(), [9; 8]);
+    assert!(fs::read(out.join("transformer").join(INDEX_FILE)).unwrap() == fs::read(&index).unwrap());
 }
 
 #[test]
@@ -234,6 +263,20 @@ fn links_are_followed_and_strays_stay_behind() {
         assert!(metadata.is_file(), "{} is a link", path.display());
         assert_eq!(metadata.permissions().mode(), umask_mode, "{}", path.display());
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn overwriting_through_a_link_replaces_what_it_points_to() {
+    let parent = tempfile::tempdir().unwrap();
+    let (real, link) = (parent.path().join("real"), parent.path().join("link"));
+    fs::create_dir(&real).unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let out = OutputFolder::create(&link, &[], 0, true).unwrap();
+    write_atomic(out.path().join("config.json"), b"{}").unwrap();
+    out.commit().unwrap();
+    assert!(link.is_symlink() && real.join("config.json").is_file());
+    assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 2);
 }
 
 /// Environment variable that tells the child of the next test where to write.
