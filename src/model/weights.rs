@@ -56,7 +56,7 @@ fn check_finite(name: &str, values: &[f32], dtype: DType) -> Result<()> {
         DType::BF16 => half::bf16::MAX.to_f32(),
         _ => f32::MAX,
     };
-    let Some(index) = values.iter().position(|x| !(x.abs() <= largest)) else { return Ok(()) };
+    let Some(index) = values.iter().position(|x| x.is_nan() || x.abs() > largest) else { return Ok(()) };
     let value = values[index];
     let context = if value.is_finite() {
         format!("at index {index}, more than {} can hold; choose another --dtype", dtype.as_str())

@@ -90,7 +90,7 @@ impl SchedulerConfig {
                 "num_train_timesteps must be positive, and base_image_seq_len differ from max_image_seq_len",
             ));
         }
-        if !(config.shift > 0.0) {
+        if config.shift.is_nan() || config.shift <= 0.0 {
             return Err(Error::malformed(path, format!("shift is {}, expected a positive number", config.shift)));
         }
         Ok(config)

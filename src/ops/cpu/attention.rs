@@ -198,9 +198,9 @@ impl WithSimd for Block<'_> {
                         product(simd, query, head_dim, key, scores, scratch.score_width, false);
                     }
                 }
-                for row in 0..padded_rows {
+                for (row, softmax) in softmax.iter_mut().enumerate().take(padded_rows) {
                     let scores = &mut scratch.scores[row * scratch.score_width..][..keys];
-                    let shrink = softmax[row].update(scores);
+                    let shrink = softmax.update(scores);
                     if shrink != 1.0 {
                         scratch.out[row * out_width..][..out_width].iter_mut().for_each(|x| *x *= shrink);
                     }
@@ -326,8 +326,8 @@ mod tests {
                         largest = largest.max(size / (head_dim as f64).sqrt());
                         let weight = (score / (head_dim as f64).sqrt()).exp();
                         total += weight;
-                        for d in 0..head_dim {
-                            expected[d] += weight * f64::from(other.value[start + d]);
+                        for (expected, &value) in expected.iter_mut().zip(&other.value[start..]) {
+                            *expected += weight * f64::from(value);
                         }
                     }
                 }

@@ -6,7 +6,7 @@ use gemm::Parallelism;
 /// The result is [rows, features], row-major. The sum over columns has an order that depends on the
 /// shapes alone.
 pub fn linear(x: &[f32], weight: &[f32], bias: Option<&[f32]>, columns: usize, features: usize) -> Vec<f32> {
-    let rows = if columns == 0 { 0 } else { x.len() / columns };
+    let rows = x.len().checked_div(columns).unwrap_or(0);
     assert_eq!((x.len(), weight.len()), (rows * columns, features * columns), "linear: sizes of x and weight");
     let mut out = match bias {
         Some(bias) => {
