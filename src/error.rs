@@ -52,6 +52,12 @@ pub enum Error {
     /// The disk is full (exit code 5).
     #[error("no space left while writing {}; free some space or choose another output", .path.display())]
     DiskFull { path: PathBuf },
+    /// The disk would not suffice (exit code 5).
+    #[error(
+        "{} has {available} bytes free and the output needs {needed}; free some space or choose another output",
+        .path.display()
+    )]
+    NotEnoughSpace { path: PathBuf, needed: u64, available: u64 },
     /// Memory would not suffice (exit code 5).
     #[error("{what} needs {needed} bytes and {available} are available; {hint}")]
     OutOfMemory { what: String, needed: u64, available: u64, hint: String },
@@ -79,7 +85,7 @@ impl Error {
             | Error::Unsupported { .. }
             | Error::Io { .. } => 3,
             Error::NonFinite { .. } | Error::NotPositiveDefinite { .. } | Error::NoCalibrationData { .. } => 4,
-            Error::DiskFull { .. } | Error::OutOfMemory { .. } => 5,
+            Error::DiskFull { .. } | Error::NotEnoughSpace { .. } | Error::OutOfMemory { .. } => 5,
             Error::Interrupted => 130,
         }
     }

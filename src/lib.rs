@@ -11,7 +11,9 @@ pub mod conditioning;
 pub mod error;
 pub mod model;
 pub mod ops;
+pub mod plan;
 pub mod prune;
+pub mod recipe;
 pub mod report;
 pub mod sampling;
 

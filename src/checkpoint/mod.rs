@@ -1,4 +1,28 @@
 //! diffusers checkpoints: read (memory-mapped shards), checked against the configuration, written
 //! atomically with deterministic bytes.
+//!
+//! ```text
+//! header -> file -> shards -> pipeline        reading, each one layer above the last
+//! shapes                                      what a configuration promises
+//! writer -> save, inside an output folder     writing
+//! ```
 
 pub mod config;
+pub mod convert;
+pub mod file;
+pub mod header;
+pub mod output;
+pub mod pipeline;
+pub mod save;
+pub mod scan;
+pub mod shapes;
+pub mod shards;
+pub mod writer;
+
+pub use file::SafetensorsFile;
+pub use header::{Dtype, TensorInfo};
+pub use output::OutputFolder;
+pub use pipeline::Pipeline;
+pub use save::{copy_components, save_like, write_config};
+pub use shards::Checkpoint;
+pub use writer::{TensorOut, write_atomic, write_safetensors};

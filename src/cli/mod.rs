@@ -1,11 +1,14 @@
 //! Command line: parse, call the library, print the result. One file per subcommand.
 
+mod layer;
+mod table;
+
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Prunes text-to-image diffusion transformers (SD3, SD3.5, FLUX) in one shot.
 #[derive(Parser)]
@@ -16,12 +19,22 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
-enum Command {}
+enum Command {
+    Layer(layer::Args),
+}
 
-/// Parses the arguments, runs the subcommand, and turns an error into its sentence and exit code.
+/// Parses the arguments, runs the subcommand, and turns an error into its sentence and exit code. Results go
+/// to stdout, everything else to stderr.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(cli.command, &mut std::io::stdout().lock()) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("OBSDIFF_LOG");
+    tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("obsdiff=info")))
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
+    match run(&cli.command, &mut std::io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -30,6 +43,18 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command, _out: &mut dyn Write) -> Result<()> {
-    match command {}
+fn run(command: &Command, out: &mut dyn Write) -> Result<()> {
+    match command {
+        Command::Layer(args) => layer::run(args, out),
+    }
+}
+
+/// Prints a result.
+fn print(out: &mut dyn Write, text: &str) -> Result<()> {
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| Error::io("stdout", e))
+}
+
+/// Prints a result for machines: one object, indented.
+fn print_json(out: &mut dyn Write, value: &serde_json::Value) -> Result<()> {
+    print(out, &format!("{value:#}\n"))
 }

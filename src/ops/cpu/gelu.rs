@@ -25,7 +25,7 @@ pub fn gelu(values: &mut [f32]) {
 #[inline(always)]
 fn gelu_one(x: f32) -> f32 {
     /// 2 sqrt(2 / pi)
-    const SCALE: f32 = 1.595_769;
+    const SCALE: f32 = 1.595_769_2;
     let u = SCALE * x * (0.044_715 * x).mul_add(x, 1.0);
     x / (1.0 + simd::exp(-u))
 }

@@ -1,0 +1,146 @@
+//! CPU time of pruning one Linear with a given Hessian, and of accumulating that Hessian, beside the peers
+//! named in the ids. Time is process CPU time (all threads), so that threads are not mistaken for speed.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use cpu_time::ProcessTime;
+use criterion::measurement::{Measurement, ValueFormatter, WallTime};
+use criterion::{BatchSize, Criterion, Throughput};
+use faer::linalg::matmul::matmul;
+use faer::{Accum, Mat, MatRef, Par};
+use obsdiff::ops::cpu::factor::{Damping, factor};
+use obsdiff::ops::cpu::gram::gram;
+use obsdiff::ops::cpu::refine::refine;
+use obsdiff::ops::cpu::sweep::sweep;
+use obsdiff::ops::{CountRule, NM, Pattern, Rounding, Sparsity, SweepOptions, Symmetric};
+
+/// Process CPU time as criterion's measure.
+struct CpuTime;
+
+impl Measurement for CpuTime {
+    type Intermediate = ProcessTime;
+    type Value = Duration;
+
+    fn start(&self) -> ProcessTime {
+        ProcessTime::now()
+    }
+
+    fn end(&self, start: ProcessTime) -> Duration {
+        start.elapsed()
+    }
+
+    fn add(&self, left: &Duration, right: &Duration) -> Duration {
+        *left + *right
+    }
+
+    fn zero(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn to_f64(&self, value: &Duration) -> f64 {
+        value.as_nanos() as f64
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        WallTime.formatter()
+    }
+}
+
+fn random(seed: u32, n: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
+    (0..n)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state as f32 / u32::MAX as f32 - 0.5
+        })
+        .collect()
+}
+
+fn hessian(d: usize) -> Symmetric {
+    let mut h = Symmetric::zeros(d);
+    gram(&mut h, &random(1, 2 * d * d), 1.0);
+    h
+}
+
+fn layer(c: &mut Criterion<CpuTime>) {
+    let half = Pattern::Unstructured(Sparsity::new(0.5).expect("0.5 is in [0, 1)"));
+    let two_four = Pattern::NM(NM::new(2, 4).expect("2:4 is valid"));
+    for d in [3072, 4096] {
+        let hessian = hessian(d);
+        let dense = random(2, d * d);
+        let options =
+            |pattern| SweepOptions { pattern, block_size: 128, count: CountRule::Exact, rounding: Rounding::None };
+        let mut group = c.benchmark_group(format!("layer {d}x{d}"));
+        group.sample_size(10);
+        // d^3/3 for the factor, d^3 for the products of the sweep.
+        group.throughput(Throughput::Elements((4 * d * d * d / 3) as u64));
+        for (name, pattern) in [("unstructured 50%", half), ("2:4", two_four)] {
+            group.bench_function(format!("factor and sweep, {name}"), |b| {
+                b.iter_batched(
+                    || (hessian.clone(), dense.clone()),
+                    |(hessian, mut weight)| {
+                        let factored = factor(hessian, Damping::Mean(0.01)).expect("positive definite");
+                        sweep(&mut weight, &factored, &options(pattern));
+                        weight
+                    },
+                    BatchSize::PerIteration,
+                );
+            });
+        }
+        group.throughput(Throughput::Elements((d * d * d / 3) as u64));
+        group.bench_function("factor", |b| {
+            b.iter_batched(
+                || hessian.clone(),
+                |hessian| factor(hessian, Damping::Mean(0.01)).expect("positive definite"),
+                BatchSize::PerIteration,
+            );
+        });
+        group.bench_function("peer: faer llt", |b| {
+            let mut full = hessian.clone();
+            full.mirror();
+            let mut full = MatRef::from_row_major_slice(full.as_slice(), d, d).to_owned();
+            (0..d).for_each(|i| full[(i, i)] *= 1.01);
+            b.iter(|| black_box(full.llt(faer::Side::Lower).expect("positive definite")));
+        });
+        group.throughput(Throughput::Elements((2 * d * d * d) as u64));
+        let mut weight = dense.clone();
+        let factored = factor(hessian.clone(), Damping::Mean(0.01)).expect("positive definite");
+        let mask = sweep(&mut weight, &factored, &options(half)).mask;
+        let damped = factored.into_damped();
+        group.bench_function("refine, one PCG step and its first residual", |b| {
+            b.iter(|| refine(&mut weight.clone(), &dense, &mask, &damped, 1));
+        });
+        group.finish();
+    }
+}
+
+fn accumulate(c: &mut Criterion<CpuTime>) {
+    let (tokens, d) = (4096, 3072);
+    let x = random(3, tokens * d);
+    let mut group = c.benchmark_group(format!("gram {tokens} tokens, d = {d}"));
+    group.sample_size(10);
+    group.throughput(Throughput::Elements((tokens * d * d) as u64));
+    let mut h = Symmetric::zeros(d);
+    group.bench_function("lower triangle", |b| b.iter(|| gram(&mut h, &x, 1.0)));
+    group.throughput(Throughput::Elements((2 * tokens * d * d) as u64));
+    let mut full = Mat::<f32>::zeros(d, d);
+    group.bench_function("peer: full X^T X, faer", |b| {
+        let x = MatRef::from_row_major_slice(&x, tokens, d);
+        b.iter(|| matmul(full.as_mut(), Accum::Add, x.transpose(), x, 1.0, Par::rayon(0)));
+    });
+    group.finish();
+}
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .with_measurement(CpuTime)
+        .measurement_time(Duration::from_secs(5))
+        .warm_up_time(Duration::from_millis(500))
+        .configure_from_args();
+    accumulate(&mut criterion);
+    layer(&mut criterion);
+    criterion.final_summary();
+}

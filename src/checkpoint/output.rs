@@ -1,0 +1,169 @@
+//! The output folder: built under a hidden name beside its place, moved there in one step when complete.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::pipeline::{CONFIG, MODEL_INDEX};
+use super::writer::{parent_of, partial_sibling, sync_folder};
+use crate::error::{Error, Result};
+
+/// A folder under construction. Dropped without [`commit`](Self::commit), it disappears; a killed process
+/// leaves it behind as `.NAME.partial-PID`, never under its name.
+#[derive(Debug)]
+pub struct OutputFolder {
+    partial: PathBuf,
+    destination: PathBuf,
+    overwrite: bool,
+    committed: bool,
+}
+
+impl OutputFolder {
+    /// Checks everything that could refuse the output, then starts it: the destination is free (or a model
+    /// folder and `overwrite` is given), shares no path with the `inputs` (files and folders that are read),
+    /// and has room for `needed` bytes.
+    ///
+    /// # Errors
+    /// [`Error::OutputExists`], [`Error::Usage`] (overlap with an input, or overwriting what is no model
+    /// folder), [`Error::Missing`] (no parent folder), [`Error::NotEnoughSpace`], [`Error::Io`].
+    pub fn create(destination: impl AsRef<Path>, inputs: &[&Path], needed: u64, overwrite: bool) -> Result<Self> {
+        let given = destination.as_ref();
+        let exists = given.symlink_metadata().is_ok();
+        if exists && !overwrite {
+            return Err(Error::OutputExists { path: given.to_path_buf() });
+        }
+        let destination = resolve(given, exists)?;
+        for input in inputs {
+            let input = input.canonicalize().map_err(|e| Error::io(input, e))?;
+            if destination.starts_with(&input) || input.starts_with(&destination) {
+                return Err(Error::Usage(format!(
+                    "the output {} and the input {} lie in each other; choose another output",
+                    given.display(),
+                    input.display()
+                )));
+            }
+        }
+        if exists {
+            check_replaceable(&destination)?;
+        }
+        check_free_space(parent_of(&destination), needed)?;
+
+        let partial = partial_sibling(&destination)?;
+        if partial.is_dir() {
+            // Left by a killed process whose number this one got.
+            fs::remove_dir_all(&partial).map_err(|e| Error::io(&partial, e))?;
+        }
+        fs::create_dir(&partial).map_err(|e| Error::io(&partial, e))?;
+        Ok(OutputFolder { partial, destination, overwrite, committed: false })
+    }
+
+    /// Where to write until the commit.
+    pub fn path(&self) -> &Path {
+        &self.partial
+    }
+
+    /// Where the folder will be.
+    pub fn destination(&self) -> &Path {
+        &self.destination
+    }
+
+    /// Moves the complete folder to its place, and removes what it replaces.
+    ///
+    /// # Errors
+    /// [`Error::OutputExists`] if somebody else was faster, [`Error::Io`]; an old folder then stays.
+    pub fn commit(mut self) -> Result<()> {
+        sync_folders(&self.partial)?;
+        let replaced = partial_sibling(&self.destination)?.with_extension(format!("replaced-{}", std::process::id()));
+        let replaces = self.overwrite && self.destination.exists();
+        if replaces {
+            fs::rename(&self.destination, &replaced).map_err(|e| Error::io(&self.destination, e))?;
+        }
+        if let Err(error) = fs::rename(&self.partial, &self.destination) {
+            if replaces {
+                fs::rename(&replaced, &self.destination).map_err(|e| Error::io(&replaced, e))?;
+            }
+            return Err(match error.kind() {
+                ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory => {
+                    Error::OutputExists { path: self.destination.clone() }
+                }
+                _ => Error::io(&self.destination, error),
+            });
+        }
+        self.committed = true;
+        sync_folder(parent_of(&self.destination))?;
+        if replaces {
+            fs::remove_dir_all(&replaced).map_err(|e| Error::io(&replaced, e))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for OutputFolder {
+    fn drop(&mut self) {
+        if !self.committed
+            && let Err(error) = fs::remove_dir_all(&self.partial)
+        {
+            tracing::warn!("could not remove the incomplete output {}: {error}", self.partial.display());
+        }
+    }
+}
+
+/// Refuses if the disk of `folder` has less than `needed` bytes free for this user. Where the system does
+/// not tell, nothing is refused.
+///
+/// # Errors
+/// [`Error::NotEnoughSpace`].
+pub fn check_free_space(folder: &Path, needed: u64) -> Result<()> {
+    #[cfg(unix)]
+    if let Ok(disk) = rustix::fs::statvfs(folder) {
+        let available = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if available < needed {
+            return Err(Error::NotEnoughSpace { path: folder.to_path_buf(), needed, available });
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (folder, needed);
+    Ok(())
+}
+
+/// The absolute path without links; a new folder's parent must exist.
+fn resolve(given: &Path, exists: bool) -> Result<PathBuf> {
+    if exists {
+        return given.canonicalize().map_err(|e| Error::io(given, e));
+    }
+    let name = given
+        .file_name()
+        .ok_or_else(|| Error::Usage(format!("{} does not end in a name; choose another output", given.display())))?;
+    let parent = parent_of(given);
+    let parent = parent.canonicalize().map_err(|e| match e.kind() {
+        ErrorKind::NotFound => {
+            Error::Missing { path: parent.to_path_buf(), needed_for: "as the folder of the output".into() }
+        }
+        _ => Error::io(parent, e),
+    })?;
+    Ok(parent.join(name))
+}
+
+/// Only an empty folder or a model folder may be replaced: `--overwrite` must not delete a home folder.
+fn check_replaceable(destination: &Path) -> Result<()> {
+    let is_model = [MODEL_INDEX, CONFIG].iter().any(|file| destination.join(file).is_file());
+    let is_empty = || fs::read_dir(destination).is_ok_and(|mut entries| entries.next().is_none());
+    if is_model || is_empty() {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "{} is not a model folder, so --overwrite does not replace it; choose another output",
+        destination.display()
+    )))
+}
+
+/// Brings the names in `folder` and below to the disk.
+fn sync_folders(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
+        let path = entry.map_err(|e| Error::io(folder, e))?.path();
+        if path.is_dir() {
+            sync_folders(&path)?;
+        }
+    }
+    sync_folder(folder)
+}

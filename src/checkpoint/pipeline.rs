@@ -1,0 +1,177 @@
+//! A diffusers pipeline folder (with `model_index.json`) or a transformer folder alone (with `config.json`).
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::config::Architecture;
+use super::shards::Checkpoint;
+use crate::error::{Error, Result};
+
+/// File that makes a folder a pipeline.
+pub const MODEL_INDEX: &str = "model_index.json";
+/// Configuration of a model inside its folder.
+pub const CONFIG: &str = "config.json";
+/// Component that is pruned.
+const TRANSFORMER: &str = "transformer";
+
+/// An opened model folder; weights are opened by [`Pipeline::weights`].
+#[derive(Debug)]
+pub struct Pipeline {
+    /// The folder that was given.
+    pub root: PathBuf,
+    /// The folder of the transformer: `root/transformer`, or `root` itself.
+    pub transformer: PathBuf,
+    /// The transformer's `config.json`, keys in file order, unknown keys included.
+    pub config: Value,
+    pub architecture: Architecture,
+    /// `scheduler/scheduler_config.json`.
+    pub scheduler: Option<Value>,
+    /// `vae/config.json`.
+    pub vae: Option<Value>,
+    /// `model_index.json`; `None` for a transformer folder alone.
+    pub model_index: Option<Value>,
+    /// The folders that `model_index.json` names and that are there, other than the transformer's, in file
+    /// order.
+    pub components: Vec<String>,
+}
+
+impl Pipeline {
+    /// Opens the folder and reads its JSON files; weights are not touched.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] for an absent folder or configuration, [`Error::Malformed`] for broken JSON or
+    /// files that contradict each other, [`Error::Unsupported`] for a model of another class or a quantised
+    /// one.
+    pub fn open(model: impl AsRef<Path>) -> Result<Self> {
+        let root = model.as_ref().to_path_buf();
+        if root.is_file() {
+            return Err(Error::malformed(
+                &root,
+                "is a file; expected a diffusers folder with model_index.json or config.json \
+                 (from_single_file and save_pretrained of diffusers convert single-file checkpoints)",
+            ));
+        }
+        if !root.is_dir() {
+            return Err(Error::Missing { path: root, needed_for: "as the model folder".into() });
+        }
+        let index_path = root.join(MODEL_INDEX);
+        if !index_path.is_file() {
+            if !root.join(CONFIG).is_file() {
+                return Err(Error::Missing {
+                    path: index_path,
+                    needed_for: "in a diffusers pipeline folder (or config.json in a transformer folder)".into(),
+                });
+            }
+            let (config, architecture) = read_config(&root)?;
+            return Ok(Pipeline {
+                transformer: root.clone(),
+                root,
+                config,
+                architecture,
+                scheduler: None,
+                vae: None,
+                model_index: None,
+                components: Vec::new(),
+            });
+        }
+
+        let model_index = read_json(&index_path, "as the list of the pipeline's parts")?;
+        let class = transformer_class(&model_index, &index_path)?;
+        let transformer = root.join(TRANSFORMER);
+        if !transformer.is_dir() {
+            return Err(Error::Missing { path: transformer, needed_for: format!("as {MODEL_INDEX} names it") });
+        }
+        let (config, architecture) = read_config(&transformer)?;
+        if class != architecture.class_name() {
+            return Err(Error::malformed(
+                &index_path,
+                format!("names the transformer a {class}, its {CONFIG} says {}", architecture.class_name()),
+            ));
+        }
+        let optional = |path: PathBuf| if path.is_file() { read_json(&path, "").map(Some) } else { Ok(None) };
+        Ok(Pipeline {
+            scheduler: optional(root.join("scheduler/scheduler_config.json"))?,
+            vae: optional(root.join("vae").join(CONFIG))?,
+            components: component_folders(&model_index, &root),
+            transformer,
+            config,
+            architecture,
+            model_index: Some(model_index),
+            root,
+        })
+    }
+
+    /// Opens the weights and checks them against the configuration.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::open`] and [`Checkpoint::check`].
+    pub fn weights(&self) -> Result<Checkpoint> {
+        let checkpoint = Checkpoint::open(&self.transformer)?;
+        checkpoint.check(&self.architecture)?;
+        Ok(checkpoint)
+    }
+
+    /// Where the transformer of a copy of this model at `root` lies.
+    pub fn transformer_in(&self, root: &Path) -> PathBuf {
+        if self.model_index.is_some() { root.join(TRANSFORMER) } else { root.to_path_buf() }
+    }
+}
+
+/// Reads a JSON file that must hold an object; key order is kept.
+///
+/// # Errors
+/// [`Error::Missing`] (with `needed_for`), [`Error::Io`], [`Error::Malformed`].
+pub fn read_json(path: &Path, needed_for: &str) -> Result<Value> {
+    let text = std::fs::read(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => Error::Missing { path: path.to_path_buf(), needed_for: needed_for.into() },
+        _ => Error::io(path, e),
+    })?;
+    let value: Value =
+        serde_json::from_slice(&text).map_err(|e| Error::malformed(path, format!("not valid JSON: {e}")))?;
+    if value.is_object() { Ok(value) } else { Err(Error::malformed(path, "expected a JSON object")) }
+}
+
+fn read_config(transformer: &Path) -> Result<(Value, Architecture)> {
+    let path = transformer.join(CONFIG);
+    let config = read_json(&path, "as the transformer's configuration")?;
+    for key in ["quantization_config", "sparsity_config"] {
+        if config.get(key).is_some_and(|value| !value.is_null()) {
+            return Err(Error::Unsupported {
+                what: format!("`{key}` in {}", path.display()),
+                found: "compressed weights".into(),
+                supported: "plain F32, F16 or BF16 checkpoints".into(),
+            });
+        }
+    }
+    let architecture = Architecture::from_config(&config, &path)?;
+    Ok((config, architecture))
+}
+
+/// The class that `model_index.json` gives for the transformer.
+fn transformer_class<'a>(model_index: &'a Value, path: &Path) -> Result<&'a str> {
+    let class = model_index.get(TRANSFORMER).and_then(|entry| entry.get(1)).and_then(Value::as_str);
+    match class {
+        Some(class @ ("SD3Transformer2DModel" | "FluxTransformer2DModel")) => Ok(class),
+        _ => {
+            let pipeline = model_index.get("_class_name").and_then(Value::as_str).unwrap_or("a pipeline of no class");
+            Err(Error::Unsupported {
+                what: format!("transformer of {pipeline} in {}", path.display()),
+                found: class.unwrap_or("none").to_string(),
+                supported: "SD3Transformer2DModel, FluxTransformer2DModel".into(),
+            })
+        }
+    }
+}
+
+/// Keys of `model_index.json` that stand for folders which exist: plain names with a [library, class] pair.
+fn component_folders(model_index: &Value, root: &Path) -> Vec<String> {
+    let plain = |name: &str| !name.starts_with(['_', '.']) && !name.contains(['/', '\\']);
+    model_index
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(name, entry)| entry.is_array() && plain(name) && *name != TRANSFORMER && root.join(name).is_dir())
+        .map(|(name, _)| name.clone())
+        .collect()
+}

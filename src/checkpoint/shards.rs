@@ -1,0 +1,272 @@
+//! The weights of a transformer folder: one safetensors file, or an index and its shards.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::config::Architecture;
+use super::convert::is_weight_dtype;
+use super::file::SafetensorsFile;
+use super::header::{DistinctMap, TensorInfo};
+use super::shapes::{expected_tensors, is_block_tensor};
+use crate::error::{Error, Result};
+
+/// The weights when they are one file.
+pub const SINGLE_FILE: &str = "diffusion_pytorch_model.safetensors";
+/// The index when they are several.
+pub const INDEX_FILE: &str = "diffusion_pytorch_model.safetensors.index.json";
+
+/// The memory-mapped weights of a transformer.
+#[derive(Debug)]
+pub struct Checkpoint {
+    folder: PathBuf,
+    /// Sorted by file name.
+    shards: Vec<SafetensorsFile>,
+    /// Tensor name to its shard.
+    locations: BTreeMap<String, usize>,
+    sharded: bool,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: DistinctMap<String>,
+}
+
+impl Checkpoint {
+    /// Opens `diffusion_pytorch_model.safetensors.index.json` and its shards, or, without an index,
+    /// `diffusion_pytorch_model.safetensors`, in the transformer's `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] for absent weights or shards; [`Error::Malformed`] for a broken file, or an index
+    /// that disagrees with its shards; [`Error::TensorMissing`] for a tensor that only the index knows.
+    pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
+        let folder = folder.as_ref();
+        // diffusers prefers the index too when both are there.
+        if folder.join(INDEX_FILE).is_file() {
+            return Self::open_sharded(folder);
+        }
+        let single = folder.join(SINGLE_FILE);
+        if !single.is_file() {
+            return Err(Error::Missing {
+                path: single,
+                needed_for: format!("as the weights{}", other_weights(folder)),
+            });
+        }
+        let file = SafetensorsFile::open(single)?;
+        let locations = file.names().map(|name| (name.to_string(), 0)).collect();
+        Ok(Checkpoint { folder: folder.to_path_buf(), shards: vec![file], locations, sharded: false })
+    }
+
+    fn open_sharded(folder: &Path) -> Result<Self> {
+        let index_path = folder.join(INDEX_FILE);
+        let text = std::fs::read(&index_path).map_err(|e| Error::io(&index_path, e))?;
+        let index: Index = serde_json::from_slice(&text)
+            .map_err(|e| Error::malformed(&index_path, format!("not a valid weights index: {e}")))?;
+        let claimed: BTreeMap<String, String> = index.weight_map.0.into_iter().collect();
+
+        let file_names: BTreeSet<&str> = claimed.values().map(String::as_str).collect();
+        let mut shards = Vec::with_capacity(file_names.len());
+        for &name in &file_names {
+            let mut parts = Path::new(name).components();
+            if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
+                return Err(Error::malformed(
+                    &index_path,
+                    format!("shard `{name}` is not a plain file name; shards must lie beside the index"),
+                ));
+            }
+            let path = folder.join(name);
+            if !path.is_file() {
+                return Err(Error::Missing {
+                    path,
+                    needed_for: format!("as a shard that {INDEX_FILE} names; download it"),
+                });
+            }
+            shards.push(SafetensorsFile::open(path)?);
+        }
+
+        let mut locations = BTreeMap::new();
+        for (number, (shard, &file_name)) in shards.iter().zip(&file_names).enumerate() {
+            for tensor in shard.names() {
+                let problem = match claimed.get(tensor) {
+                    Some(claim) if claim == file_name => None,
+                    Some(claim) => Some(format!("the index places it in {claim}")),
+                    None => Some("the index does not name it".to_string()),
+                };
+                if let Some(problem) = problem {
+                    return Err(Error::malformed(
+                        shard.path(),
+                        format!(
+                            "holds tensor `{tensor}`, but {problem}; index and shards belong to different models, download both again"
+                        ),
+                    ));
+                }
+                locations.insert(tensor.to_string(), number);
+            }
+        }
+        if let Some((tensor, file)) = claimed.iter().find(|(tensor, _)| !locations.contains_key(*tensor)) {
+            return Err(Error::TensorMissing {
+                path: folder.join(file),
+                tensor: tensor.clone(),
+                hint: format!("{INDEX_FILE} places it there; download both again"),
+            });
+        }
+        Ok(Checkpoint { folder: folder.to_path_buf(), shards, locations, sharded: true })
+    }
+
+    /// Compares names, shapes and dtypes with what diffusers has for `arch`. Tensors outside of the
+    /// transformer's blocks that the class does not have are carried through with a warning.
+    ///
+    /// # Errors
+    /// [`Error::TensorMissing`], [`Error::Shape`], [`Error::Unsupported`] (dtype other than F32, F16, BF16),
+    /// [`Error::Malformed`] for a tensor of a block that the configuration does not have.
+    pub fn check(&self, arch: &Architecture) -> Result<()> {
+        let expected: BTreeMap<_, _> = expected_tensors(arch).into_iter().collect();
+        let class = arch.class_name();
+        for (name, shape) in &expected {
+            let info = self.info(name).ok_or_else(|| Error::TensorMissing {
+                path: self.folder.clone(),
+                tensor: name.clone(),
+                hint: format!("a {class} of this config.json has one of shape {shape:?}"),
+            })?;
+            let path = || self.shard_path(name);
+            if info.shape != *shape {
+                return Err(Error::Shape {
+                    path: path(),
+                    tensor: name.clone(),
+                    expected: format!("{shape:?} (a {class} of this config.json)"),
+                    found: info.shape.clone(),
+                });
+            }
+            if !is_weight_dtype(info.dtype) {
+                return Err(Error::Unsupported {
+                    what: format!("dtype of tensor `{name}` in {}", path().display()),
+                    found: info.dtype.to_string(),
+                    supported: "F32, F16, BF16; use the checkpoint that is not quantised".into(),
+                });
+            }
+        }
+        let extra: Vec<_> = self.names().filter(|&name| !expected.contains_key(name)).collect();
+        if let Some(name) = extra.iter().find(|name| is_block_tensor(name)) {
+            return Err(Error::malformed(
+                self.shard_path(name),
+                format!(
+                    "tensor `{name}` does not belong to a {class} of this config.json; weights and config.json come from different models"
+                ),
+            ));
+        }
+        if let Some(first) = extra.first() {
+            tracing::warn!(
+                "{}: {} tensors do not belong to a {class} (first: `{first}`); they are copied unchanged",
+                self.folder.display(),
+                extra.len()
+            );
+        }
+        Ok(())
+    }
+
+    /// The folder of the weights.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The files, sorted by name.
+    pub fn shards(&self) -> &[SafetensorsFile] {
+        &self.shards
+    }
+
+    /// True if an index names the shards.
+    pub fn is_sharded(&self) -> bool {
+        self.sharded
+    }
+
+    /// Bytes of all tensors, headers not counted.
+    pub fn total_bytes(&self) -> u64 {
+        self.shards.iter().map(|s| s.file_bytes() - s.header().data_start as u64).sum()
+    }
+
+    /// Bytes of all weight files.
+    pub fn file_bytes(&self) -> u64 {
+        self.shards.iter().map(SafetensorsFile::file_bytes).sum()
+    }
+
+    /// Number of tensors.
+    pub fn len(&self) -> usize {
+        self.locations.len()
+    }
+
+    /// True without any tensor.
+    pub fn is_empty(&self) -> bool {
+        self.locations.is_empty()
+    }
+
+    /// Tensor names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.locations.keys().map(String::as_str)
+    }
+
+    /// The number in [`shards`](Self::shards) of the file that holds a tensor.
+    pub fn shard_of(&self, name: &str) -> Option<usize> {
+        self.locations.get(name).copied()
+    }
+
+    /// Dtype, shape and byte range (in its shard) of a tensor.
+    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.shards[self.shard_of(name)?].info(name)
+    }
+
+    /// The stored bytes of a tensor.
+    ///
+    /// # Errors
+    /// [`Error::TensorMissing`].
+    pub fn bytes(&self, name: &str) -> Result<&[u8]> {
+        self.shard(name)?.bytes(name)
+    }
+
+    /// A tensor widened to `f32`, row-major.
+    ///
+    /// # Errors
+    /// [`Error::TensorMissing`], [`Error::Unsupported`] for dtypes other than F32, F16, BF16.
+    pub fn to_f32(&self, name: &str) -> Result<Vec<f32>> {
+        self.shard(name)?.to_f32(name)
+    }
+
+    /// Gives the resident pages of a tensor back; see [`SafetensorsFile::release`].
+    pub fn release(&self, name: &str) {
+        if let Ok(shard) = self.shard(name) {
+            shard.release(name);
+        }
+    }
+
+    fn shard(&self, name: &str) -> Result<&SafetensorsFile> {
+        let number = self.shard_of(name).ok_or_else(|| Error::TensorMissing {
+            path: self.folder.clone(),
+            tensor: name.to_string(),
+            hint: format!("the checkpoint holds {} tensors", self.len()),
+        })?;
+        Ok(&self.shards[number])
+    }
+
+    fn shard_path(&self, name: &str) -> PathBuf {
+        self.shard(name).map_or_else(|_| self.folder.clone(), |shard| shard.path().to_path_buf())
+    }
+}
+
+/// A hint on weights of other kinds that lie in `folder`.
+fn other_weights(folder: &Path) -> String {
+    let mut found: Vec<String> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.ends_with(".safetensors") || name.ends_with(".bin") || name.ends_with(".gguf"))
+        .collect();
+    found.sort();
+    match found.first() {
+        Some(name) if name.ends_with(".safetensors") => {
+            format!("; {name} is there, rename it (or link to it) if it holds the whole transformer")
+        }
+        Some(name) => format!("; {name} is there, but only safetensors are read: convert it"),
+        None => String::new(),
+    }
+}

@@ -1,0 +1,90 @@
+//! Aligned text tables and units for people.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Where a column's text stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Align {
+    Left,
+    Right,
+}
+
+/// Rows of text in columns as wide as their widest entry.
+pub struct Table {
+    align: Vec<Align>,
+    rows: Vec<Vec<String>>,
+    has_heading: bool,
+}
+
+impl Table {
+    /// With the heading of each column; no heading line if all are empty.
+    pub fn new(columns: &[(&str, Align)]) -> Self {
+        let heading: Vec<String> = columns.iter().map(|(name, _)| name.to_string()).collect();
+        let has_heading = heading.iter().any(|name| !name.is_empty());
+        let align = columns.iter().map(|&(_, align)| align).collect();
+        Table { align, rows: if has_heading { vec![heading] } else { Vec::new() }, has_heading }
+    }
+
+    /// Adds a row with one text per column.
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().collect());
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.align.len()).map(width).collect();
+        for (index, row) in self.rows.iter().enumerate() {
+            let mut line = String::new();
+            for ((cell, &width), align) in row.iter().zip(&widths).zip(&self.align) {
+                match align {
+                    Align::Left => line.push_str(&format!("{cell:<width$}  ")),
+                    Align::Right => line.push_str(&format!("{cell:>width$}  ")),
+                }
+            }
+            writeln!(f, "{}", line.trim_end())?;
+            if self.has_heading && index == 0 {
+                writeln!(f, "{}", "-".repeat(widths.iter().sum::<usize>() + 2 * (widths.len() - 1)))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `1.5 GiB`.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// `12.3 T` for operations and parameters.
+pub fn count(value: f64) -> String {
+    const UNITS: [&str; 6] = ["", " k", " M", " G", " T", " P"];
+    let mut value = value;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{value:.0}") } else { format!("{value:.2}{}", UNITS[unit]) }
+}
+
+/// `3.21 s`, `12 min 05 s`.
+pub fn seconds(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    if seconds < 120.0 {
+        return format!("{seconds:.2} s");
+    }
+    format!("{} min {:02} s", seconds as u64 / 60, seconds as u64 % 60)
+}

@@ -1,0 +1,258 @@
+//! What a pruning job will cost, from shapes alone: no weights, no GPU. `prune` uses the same functions, so
+//! that what it allocates is what was planned.
+
+use serde::Serialize;
+
+use crate::calibration::packages::split;
+use crate::checkpoint::config::{Architecture, FluxConfig, Sd3Config};
+use crate::checkpoint::shapes::expected_tensors;
+use crate::error::{Error, Result};
+use crate::model::taps::{Stream, Tap, units};
+use crate::ops::Symmetric;
+use crate::prune::solve_bytes;
+use crate::recipe::{Packages, Recipe, Refine};
+
+/// Names that `obsdiff plan --arch` knows.
+pub const KNOWN_ARCHITECTURES: [&str; 5] =
+    ["flux.1-dev", "flux.1-schnell", "sd3-medium", "sd3.5-medium", "sd3.5-large"];
+
+/// The published configuration of a model, with its VAE's scale factor of 8; `None` for an unknown name.
+pub fn known_architecture(name: &str) -> Option<Architecture> {
+    let sd3 = |blocks, heads, max_size, dual: usize, qk_norm: Option<&str>| {
+        Architecture::Sd3(Sd3Config {
+            num_layers: blocks,
+            num_attention_heads: heads,
+            caption_projection_dim: 64 * heads,
+            pos_embed_max_size: max_size,
+            dual_attention_layers: (0..dual).collect(),
+            qk_norm: qk_norm.map(String::from),
+            ..Sd3Config::default()
+        })
+    };
+    Some(match name {
+        "flux.1-dev" => Architecture::Flux(FluxConfig { guidance_embeds: true, ..FluxConfig::default() }),
+        "flux.1-schnell" => Architecture::Flux(FluxConfig::default()),
+        "sd3-medium" => sd3(24, 24, 192, 0, None),
+        "sd3.5-medium" => sd3(24, 24, 384, 13, Some("rms_norm")),
+        "sd3.5-large" => sd3(38, 38, 192, 0, Some("rms_norm")),
+        _ => return None,
+    })
+}
+
+/// How the model is run during calibration.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Workload {
+    pub samples: usize,
+    pub num_inference_steps: usize,
+    /// Rows of a forward pass per sample: 2 with classifier-free guidance.
+    pub branches: usize,
+    /// Samples per forward pass.
+    pub batch_size: usize,
+    /// Image tokens per row.
+    pub image_tokens: usize,
+    /// Text tokens per row.
+    pub text_tokens: usize,
+    /// Bytes per weight while the model runs: 4 for f32, 2 for bf16 and f16.
+    pub bytes_per_weight: u64,
+    pub threads: usize,
+}
+
+/// One calibration package.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PackagePlan {
+    pub linears: usize,
+    /// Distinct Hessians.
+    pub hessians: usize,
+    pub hessian_bytes: u64,
+    /// Peak bytes while this package calibrates and solves.
+    pub peak_bytes: u64,
+}
+
+/// Multiply-adds counted as two operations.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Arithmetic {
+    pub forward: f64,
+    pub hessians: f64,
+    pub factor: f64,
+    pub sweep: f64,
+    pub refine: f64,
+}
+
+/// The whole job.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    pub parameters: u64,
+    /// Parameters of the Linears that the recipe chooses.
+    pub prunable_parameters: u64,
+    pub weight_bytes: u64,
+    pub activation_bytes: u64,
+    pub hessians: usize,
+    pub hessian_bytes: u64,
+    pub peak_bytes: u64,
+    pub packages: Vec<PackagePlan>,
+    pub arithmetic: Arithmetic,
+}
+
+/// Memory of the process itself: code, thread stacks, packing buffers of the matrix products.
+const PROCESS_BYTES: u64 = 48 << 20;
+
+/// The taps that `recipe` prunes, unit by unit; Linears that it leaves out are gone from their taps.
+pub fn chosen_units(arch: &Architecture, recipe: &Recipe) -> Vec<Vec<Tap>> {
+    let choose = |mut tap: Tap| {
+        tap.linears.retain(|linear| recipe.chooses(&linear.name));
+        (!tap.linears.is_empty()).then_some(tap)
+    };
+    let chosen = units(arch).into_iter().map(|unit| unit.into_iter().filter_map(choose).collect::<Vec<_>>());
+    chosen.filter(|unit| !unit.is_empty()).collect()
+}
+
+/// Cuts the chosen units into packages.
+///
+/// # Errors
+/// [`Error::Usage`] if nothing is chosen, [`Error::OutOfMemory`] if `available` bytes do not hold the job even
+/// with a package per unit. `available` is only asked with [`Packages::Auto`].
+pub fn packages(
+    arch: &Architecture,
+    recipe: &Recipe,
+    work: &Workload,
+    available: Option<u64>,
+) -> Result<Vec<Vec<Tap>>> {
+    let units = chosen_units(arch, recipe);
+    if units.is_empty() {
+        return Err(Error::Usage(format!(
+            "no Linear of the model matches --layers {} without --ignore {}",
+            recipe.layers.join(" "),
+            recipe.ignore.join(" ")
+        )));
+    }
+    let cut = |count| split(units.clone(), count).into_iter().map(|package| package.into_iter().flatten().collect());
+    let fits = |count: usize, available: u64| {
+        cut(count).all(|package: Vec<Tap>| package_peak(arch, &package, recipe, work) <= available)
+    };
+    let count = match (recipe.packages, available) {
+        (Packages::Fixed(count), _) => count,
+        (Packages::Auto, None) => 1,
+        (Packages::Auto, Some(available)) => {
+            (1..=units.len()).find(|&count| fits(count, available)).ok_or_else(|| {
+                let smallest = cut(units.len()).map(|package| package_peak(arch, &package, recipe, work)).max();
+                Error::OutOfMemory {
+                    what: "pruning with one package per unit".into(),
+                    needed: smallest.unwrap_or(0),
+                    available,
+                    hint: "use a smaller --batch-size or --dtype bf16, or leave wide layers out with --ignore".into(),
+                }
+            })?
+        }
+    };
+    Ok(cut(count).collect())
+}
+
+/// Plans the whole job for packages as [`packages`] cut them.
+pub fn plan(arch: &Architecture, recipe: &Recipe, work: &Workload, packages: &[Vec<Tap>]) -> Plan {
+    let all: Vec<&Tap> = packages.iter().flatten().collect();
+    let hessian_bytes = |taps: &[&Tap]| taps.iter().map(|tap| Symmetric::bytes(tap.columns)).sum();
+    let parameters = parameters(arch);
+    let packages: Vec<PackagePlan> = packages
+        .iter()
+        .map(|package| PackagePlan {
+            linears: package.iter().map(|tap| tap.linears.len()).sum(),
+            hessians: package.len(),
+            hessian_bytes: hessian_bytes(&package.iter().collect::<Vec<_>>()),
+            peak_bytes: package_peak(arch, package, recipe, work),
+        })
+        .collect();
+    let columns = |tap: &Tap| tap.columns as f64;
+    let weights = |tap: &Tap| tap.linears.iter().map(|linear| linear.rows).sum::<usize>() as f64 * columns(tap);
+    let runs = if recipe.needs_calibration() { packages.len() as f64 } else { 0.0 };
+    let rows = (work.samples * work.branches * work.num_inference_steps) as f64;
+    let sum = |term: &dyn Fn(&Tap) -> f64| all.iter().map(|tap| term(tap)).sum::<f64>();
+    let refine_products = match recipe.refine {
+        Refine::None => 0.0,
+        Refine::Pcg(steps) => 1.0 + steps as f64,
+    };
+    let swept = if recipe.method.compensates() { 1.0 } else { 0.0 };
+    Plan {
+        parameters,
+        prunable_parameters: sum(&weights) as u64,
+        weight_bytes: parameters * work.bytes_per_weight,
+        activation_bytes: activation_bytes(arch, work),
+        hessians: all.len(),
+        hessian_bytes: hessian_bytes(&all),
+        peak_bytes: packages.iter().map(|package| package.peak_bytes).max().unwrap_or(0),
+        arithmetic: Arithmetic {
+            forward: runs * rows * forward_per_row(arch, work),
+            hessians: rows * sum(&|tap| tokens(tap, work) as f64 * columns(tap).powi(2)),
+            factor: swept * sum(&|tap| columns(tap).powi(3) / 3.0),
+            sweep: swept * sum(&|tap| weights(tap) * columns(tap)),
+            refine: refine_products * sum(&|tap| 2.0 * weights(tap) * columns(tap)),
+        },
+        packages,
+    }
+}
+
+/// Parameters of the transformer, buffers included.
+pub fn parameters(arch: &Architecture) -> u64 {
+    expected_tensors(arch).iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+}
+
+/// Peak bytes of one package: the model, and the larger of calibration (all Hessians and the activations) and
+/// solution (Hessians not yet used up and the workspace of one tap).
+fn package_peak(arch: &Architecture, package: &[Tap], recipe: &Recipe, work: &Workload) -> u64 {
+    let model = parameters(arch) * work.bytes_per_weight + PROCESS_BYTES;
+    let mut remaining: u64 = package.iter().map(|tap| Symmetric::bytes(tap.columns)).sum();
+    let mut peak = remaining + activation_bytes(arch, work);
+    for tap in package {
+        peak = peak.max(remaining + solve_bytes(tap, recipe, work.threads));
+        remaining -= Symmetric::bytes(tap.columns);
+    }
+    model + peak
+}
+
+/// Bytes of activations that are alive at once in a forward pass: the residual streams, the modulated inputs,
+/// q, k, v and the attention output, and the FFN middle before and after its activation.
+fn activation_bytes(arch: &Architecture, work: &Workload) -> u64 {
+    let tokens = (work.image_tokens + work.text_tokens) * work.batch_size * work.branches;
+    let widths = match arch {
+        Architecture::Sd3(_) => 3 + 8,
+        Architecture::Flux(_) => 3 + 10,
+    };
+    (tokens * arch.inner_dim() * widths * size_of::<f32>()) as u64
+}
+
+/// Tokens per row that a tap sees.
+fn tokens(tap: &Tap, work: &Workload) -> usize {
+    match tap.stream {
+        Stream::Image => work.image_tokens,
+        Stream::Text => work.text_tokens,
+        Stream::Joint => work.image_tokens + work.text_tokens,
+    }
+}
+
+/// Arithmetic of one row of a forward pass: the Linears of all blocks, the attention products, and the
+/// modulations, which see one token.
+fn forward_per_row(arch: &Architecture, work: &Workload) -> f64 {
+    let d = arch.inner_dim() as f64;
+    let joint = (work.image_tokens + work.text_tokens) as f64;
+    let image = work.image_tokens as f64;
+    let attention = |tokens: f64| 4.0 * tokens * tokens * d;
+    let linears: f64 = units(arch)
+        .iter()
+        .flatten()
+        .map(|tap| {
+            let rows: usize = tap.linears.iter().map(|linear| linear.rows).sum();
+            2.0 * (tokens(tap, work) * tap.columns * rows) as f64
+        })
+        .sum();
+    let modulations: f64 = expected_tensors(arch)
+        .iter()
+        .filter(|(name, shape)| name.ends_with(".linear.weight") && shape.len() == 2)
+        .map(|(_, shape)| 2.0 * shape.iter().product::<usize>() as f64)
+        .sum();
+    let attentions = match arch {
+        Architecture::Sd3(c) => {
+            c.num_layers as f64 * attention(joint) + c.dual_attention_layers.len() as f64 * attention(image)
+        }
+        Architecture::Flux(c) => (c.num_layers + c.num_single_layers) as f64 * attention(joint),
+    };
+    linears + modulations + attentions
+}
