@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod conditioning;
 pub mod error;
+pub mod inspect;
 pub mod model;
 pub mod ops;
 pub mod plan;
@@ -16,5 +17,6 @@ pub mod prune;
 pub mod recipe;
 pub mod report;
 pub mod sampling;
+pub mod validate;
 
 pub use error::{Error, Result};

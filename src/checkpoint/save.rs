@@ -5,9 +5,10 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::Path;
 
+use rayon::prelude::*;
 use serde_json::Value;
 
-use super::convert::from_f32;
+use super::convert::{from_f32, round_to};
 use super::file::SafetensorsFile;
 use super::header::{Dtype, TensorInfo, render};
 use super::pipeline::{CONFIG, MODEL_INDEX, Pipeline};
@@ -151,7 +152,7 @@ fn write_rounded(file: &mut AtomicFile, source: &Path, name: &str, info: &Tensor
 
 /// The first value that is NaN, infinite, or too large for `dtype`.
 fn first_not_finite(values: &[f32], dtype: Dtype) -> Option<f32> {
-    values.iter().copied().find(|&value| !super::convert::round_to(value, dtype).is_finite())
+    values.par_iter().copied().find_first(|&value| !round_to(value, dtype).is_finite())
 }
 
 /// Everything in a transformer folder but weights in any format, the configuration and our own files.

@@ -153,7 +153,7 @@ fn scan_rows<const N: usize>(bytes: &[u8], columns: usize, class: impl Fn([u8; N
         })
         .reduce(|| Scan::EMPTY, Scan::merge);
     for (fullest, size) in total.fullest.iter_mut().zip(GROUPS) {
-        if columns % size != 0 {
+        if !columns.is_multiple_of(size) {
             *fullest = size;
         }
     }

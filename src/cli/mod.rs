@@ -1,7 +1,9 @@
 //! Command line: parse, call the library, print the result. One file per subcommand.
 
+mod inspect;
 mod layer;
 mod table;
+mod validate;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -20,7 +22,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Inspect(inspect::Args),
     Layer(layer::Args),
+    Validate(validate::Args),
 }
 
 /// Parses the arguments, runs the subcommand, and turns an error into its sentence and exit code. Results go
@@ -45,7 +49,9 @@ pub fn main() -> ExitCode {
 
 fn run(command: &Command, out: &mut dyn Write) -> Result<()> {
     match command {
+        Command::Inspect(args) => inspect::run(args, out),
         Command::Layer(args) => layer::run(args, out),
+        Command::Validate(args) => validate::run(args, out),
     }
 }
 
@@ -57,4 +63,9 @@ fn print(out: &mut dyn Write, text: &str) -> Result<()> {
 /// Prints a result for machines: one object, indented.
 fn print_json(out: &mut dyn Write, value: &serde_json::Value) -> Result<()> {
     print(out, &format!("{value:#}\n"))
+}
+
+/// A result that could not be printed.
+fn output_failed(source: std::io::Error) -> Error {
+    Error::io("standard output", source)
 }

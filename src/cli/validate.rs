@@ -1,0 +1,48 @@
+//! `obsdiff validate`: opens a written model again and checks it.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use crate::cli::output_failed;
+use crate::error::{Error, Result};
+use crate::validate::{Validation, validate};
+
+/// Checks that a model is whole and that its pruning is what its report claims.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The model folder to check
+    out: PathBuf,
+    /// The model that it was pruned from: everything else must be unchanged
+    #[arg(long, value_name = "MODEL")]
+    against: Option<PathBuf>,
+    /// Print one JSON object instead of a list
+    #[arg(long)]
+    json: bool,
+}
+
+/// Validates and prints every check to `out`.
+///
+/// # Errors
+/// [`Error::CheckFailed`] if a check does not hold, those of [`validate`], or a failure to print.
+pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
+    let validation = validate(&args.out, args.against.as_deref())?;
+    let text = if args.json { format!("{:#}\n", serde_json::json!(validation)) } else { list(&validation) };
+    out.write_all(text.as_bytes()).map_err(output_failed)?;
+    if validation.failed > 0 {
+        return Err(Error::CheckFailed(format!(
+            "{}: {} of {} checks failed",
+            args.out.display(),
+            validation.failed,
+            validation.checks.len()
+        )));
+    }
+    Ok(())
+}
+
+fn list(validation: &Validation) -> String {
+    let width = validation.checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
+    let line = |ok: bool, name: &str, detail: &str| {
+        format!("{:<4}  {name:<width$}  {detail}\n", if ok { "ok" } else { "FAIL" })
+    };
+    validation.checks.iter().map(|check| line(check.ok, &check.name, &check.detail)).collect()
+}
