@@ -1,17 +1,37 @@
 //! The transformers: forward pass on candle tensors. Knows nothing of pruning: it shows every Linear's
 //! input to an [`Observer`] and lets a weight be replaced.
+//!
+//! ```text
+//! latents -> embeddings -> joint blocks (image and text streams) [-> single blocks] -> norm_out, proj_out
+//! ```
+//!
+//! Numerically these are `SD3Transformer2DModel` and `FluxTransformer2DModel` of diffusers 0.33.
 
+mod embeddings;
+mod flux;
+mod joint_block;
+mod pass;
+mod sd3;
 pub mod taps;
+mod weights;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
+use crate::checkpoint::config::Architecture;
 use crate::error::Result;
+use pass::Pass;
+use weights::Weights;
 
 /// Sees the input of every Linear during a forward pass.
 pub trait Observer {
     /// Called before Linear `module` (diffusers module path) is applied to `input` (f32, last dimension =
     /// input features).
     fn observe(&mut self, module: &str, input: &Tensor) -> Result<()>;
+
+    /// Called with the result of `block` for each of its token streams, [batch, tokens, width].
+    fn block_output(&mut self, _block: &str, _stream: taps::Stream, _output: &Tensor) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// An observer that looks away.
@@ -20,5 +40,109 @@ pub struct NoObserver;
 impl Observer for NoObserver {
     fn observe(&mut self, _: &str, _: &Tensor) -> Result<()> {
         Ok(())
+    }
+}
+
+/// What one forward call reads, under diffusers' names. All tensors are f32.
+pub struct ForwardInput<'a> {
+    /// SD3: latents [batch, channels, height, width]; FLUX: packed latents [batch, tokens, channels].
+    pub hidden_states: &'a Tensor,
+    /// Prompt embeddings, [batch, tokens, joint_attention_dim].
+    pub encoder_hidden_states: &'a Tensor,
+    /// Pooled prompt embeddings, [batch, pooled_projection_dim].
+    pub pooled_projections: &'a Tensor,
+    /// One per batch row. SD3: 0 to 1000; FLUX: 0 to 1, as the diffusers module takes it.
+    pub timestep: &'a [f32],
+    /// The guidance scale of each batch row, which a guidance-distilled FLUX takes as an input; others
+    /// ignore it.
+    pub guidance: Option<&'a [f32]>,
+    /// Rows and columns of FLUX's image tokens; SD3 reads its grid from the latents.
+    pub image_grid: [usize; 2],
+}
+
+/// Reads one tensor of the checkpoint by name: values and shape.
+pub type ReadTensor<'a> = dyn FnMut(&str) -> Result<(Vec<f32>, Vec<usize>)> + 'a;
+
+/// A transformer in memory.
+pub struct Transformer {
+    architecture: Architecture,
+    weights: Weights,
+}
+
+impl Transformer {
+    /// Reads every tensor that `architecture` needs and holds it as `dtype` (f32, bf16 or f16).
+    /// Arithmetic is f32 whatever the dtype: a narrower weight is widened at use.
+    ///
+    /// # Errors
+    /// Those of `read`; [`crate::Error::NonFinite`] for a tensor that holds NaN or infinity, or that
+    /// overflows in `dtype`; [`crate::Error::Malformed`]-like shape errors are the reader's task.
+    pub fn load(architecture: Architecture, dtype: DType, read: &mut ReadTensor) -> Result<Self> {
+        let weights = Weights::load(&weights::tensor_names(&architecture), dtype, read)?;
+        Ok(Transformer { architecture, weights })
+    }
+
+    /// The configuration that the transformer was loaded with.
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    /// One forward call: the predicted velocity, in the shape of `hidden_states`. `observer` sees the
+    /// input of every Linear.
+    ///
+    /// # Errors
+    /// Those of `observer`; [`crate::Error::Usage`] for latents larger than SD3's position table;
+    /// [`crate::Error::Runtime`] if shapes do not fit each other.
+    pub fn forward(&self, input: &ForwardInput, observer: &mut dyn Observer) -> Result<Tensor> {
+        match &self.architecture {
+            Architecture::Sd3(config) => {
+                let mut pass = Pass::new(&self.weights, observer, config.attention_head_dim);
+                sd3::forward(config, &mut pass, input)
+            }
+            Architecture::Flux(config) => {
+                let mut pass = Pass::new(&self.weights, observer, config.attention_head_dim);
+                flux::forward(config, &mut pass, input)
+            }
+        }
+    }
+
+    /// Weight of a Linear, [rows, columns], in the dtype it is held in.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unsupported`] if the model has no Linear `module`.
+    pub fn weight(&self, module: &str) -> Result<&Tensor> {
+        self.weights.get(&format!("{module}.weight"))
+    }
+
+    /// Replaces the weight of a Linear, [rows, columns]; it is converted to the dtype of the old one.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unsupported`] if the model has no Linear `module`, [`crate::Error::Runtime`] if
+    /// `weight` is not a matrix.
+    pub fn set_weight(&mut self, module: &str, weight: Tensor) -> Result<()> {
+        weight.dims2()?;
+        self.weights.replace(&format!("{module}.weight"), weight)
+    }
+
+    /// Bias of a Linear, [rows].
+    ///
+    /// # Errors
+    /// [`crate::Error::Unsupported`] if the model has no Linear `module`.
+    pub fn bias(&self, module: &str) -> Result<&Tensor> {
+        self.weights.get(&format!("{module}.bias"))
+    }
+
+    /// Replaces the bias of a Linear, [rows]; it is converted to the dtype of the old one.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unsupported`] if the model has no Linear `module`, [`crate::Error::Runtime`] if
+    /// `bias` is not a vector.
+    pub fn set_bias(&mut self, module: &str, bias: Tensor) -> Result<()> {
+        bias.dims1()?;
+        self.weights.replace(&format!("{module}.bias"), bias)
+    }
+
+    /// Bytes of all tensors in memory.
+    pub fn bytes(&self) -> usize {
+        self.weights.bytes()
     }
 }

@@ -1,12 +1,15 @@
 //! The numerical operations, each under the name that its CUDA kernel has: `gram`, `factor`, `sweep`,
-//! `refine`. They know matrices and no tensor names. [`cpu`] is the reference engine.
+//! `refine`; and those of the forward pass as functions on tensors. They know matrices and no tensor names.
+//! [`cpu`] is the reference engine.
 
 pub mod cpu;
+mod forward;
 pub mod mask;
 pub mod pattern;
 pub mod rounding;
 pub mod symmetric;
 
+pub use forward::{Qkv, attention, gated_residual, gelu, layer_norm_modulate, linear, rms_norm, rope};
 pub use mask::Mask;
 pub use pattern::{CountRule, NM, Pattern, Sparsity};
 pub use rounding::Rounding;

@@ -1,6 +1,17 @@
-//! (room)
-use crate::error::Result;
-use crate::model::Observer;
-pub trait Probe: Observer {
-    fn begin_step(&mut self, step: usize, total: usize) -> Result<()>;
-}
+//! The denoising trajectory: starting noise, schedule, guidance, and the loop that runs the transformer.
+//!
+//! ```text
+//! options + model -> Sampler { schedule, latent size } -> noise -> steps (each: forward, guidance, Euler) -> latents
+//! ```
+
+mod latents;
+mod noise;
+mod options;
+mod schedule;
+mod trajectory;
+
+pub use latents::{LatentSize, pack};
+pub use noise::{Generator, starting_noise};
+pub use options::SamplingOptions;
+pub use schedule::{Schedule, SchedulerConfig};
+pub use trajectory::{NoProbe, Probe, Sampler};

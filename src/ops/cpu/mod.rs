@@ -1,10 +1,17 @@
 //! The CPU engine. Work is cut into tiles of fixed size, each computed by one thread in a fixed order, so
 //! results do not depend on the number of threads.
 
+pub mod attention;
 pub mod energy;
 pub mod factor;
+pub mod gated_residual;
+pub mod gelu;
 pub mod gram;
+pub mod layer_norm;
+pub mod linear;
 pub mod refine;
+pub mod rms_norm;
+pub mod rope;
 pub mod select;
 pub mod simd;
 pub mod sweep;

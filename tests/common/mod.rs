@@ -1,0 +1,93 @@
+//! Helpers of the integration tests: reference data and comparisons.
+#![allow(dead_code)]
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use obsdiff::Result;
+use obsdiff::checkpoint::config::Architecture;
+use obsdiff::model::Transformer;
+
+/// A path below tests/data.
+pub fn data(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path)
+}
+
+/// A path below models.
+pub fn models(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(path)
+}
+
+pub fn tensors(path: &Path) -> HashMap<String, Tensor> {
+    candle_core::safetensors::load(path, &Device::Cpu).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+pub fn json(path: &Path) -> serde_json::Value {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Reads tensors of a transformer folder, whatever the number of shards.
+pub fn reader(folder: &Path) -> impl FnMut(&str) -> Result<(Vec<f32>, Vec<usize>)> + use<> {
+    let mut all = HashMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "safetensors") {
+            all.extend(tensors(&path));
+        }
+    }
+    move |name| {
+        let tensor = all.get(name).unwrap_or_else(|| panic!("{name} is not in the checkpoint"));
+        let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        Ok((values, tensor.dims().to_vec()))
+    }
+}
+
+pub fn load_transformer(folder: &Path, dtype: DType) -> Transformer {
+    let path = folder.join("config.json");
+    let architecture = Architecture::from_config(&json(&path), &path).unwrap();
+    Transformer::load(architecture, dtype, &mut reader(folder)).unwrap()
+}
+
+/// One of the reference pipelines.
+pub struct Pipeline {
+    pub folder: PathBuf,
+}
+
+impl Pipeline {
+    pub fn reference(name: &str) -> Self {
+        Pipeline { folder: data("pipelines").join(name) }
+    }
+
+    pub fn architecture(&self) -> Architecture {
+        let path = self.folder.join("pipeline/transformer/config.json");
+        Architecture::from_config(&json(&path), &path).unwrap()
+    }
+
+    pub fn transformer(&self, dtype: DType) -> Transformer {
+        load_transformer(&self.folder.join("pipeline/transformer"), dtype)
+    }
+}
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// max |a - b| / max |b|; the shapes must agree. NaN counts as infinitely far.
+pub fn relative_maximum(found: &Tensor, expected: &Tensor) -> f32 {
+    assert_eq!(found.dims(), expected.dims());
+    let (found, expected) = (values(found), values(expected));
+    let largest = expected.iter().fold(0f32, |m, x| m.max(x.abs()));
+    let far = |(a, b): (&f32, &f32)| if (a - b).is_nan() { f32::INFINITY } else { (a - b).abs() };
+    found.iter().zip(&expected).map(far).fold(0.0, f32::max) / largest
+}
+
+/// |a - b| / |b| in the Frobenius norm; the shapes must agree.
+pub fn relative_frobenius(found: &Tensor, expected: &Tensor) -> f64 {
+    assert_eq!(found.dims(), expected.dims());
+    let (found, expected) = (values(found), values(expected));
+    let square = |x: f32| f64::from(x) * f64::from(x);
+    let error: f64 = found.iter().zip(&expected).map(|(a, b)| square(a - b)).sum();
+    (error / expected.iter().map(|&x| square(x)).sum::<f64>()).sqrt()
+}
