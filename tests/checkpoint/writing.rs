@@ -166,6 +166,17 @@ fn bad_replacements_leave_nothing_behind() {
 }
 
 #[test]
+fn a_failed_file_disappears() {
+    let parent = tempfile::tempdir().unwrap();
+    let taken = parent.path().join("latents.safetensors");
+    fs::create_dir(&taken).unwrap();
+    // A file cannot be renamed to a folder: the last step fails.
+    let error = write_safetensors(&taken, &[TensorOut::f32("a", &[1], &[1.0])], &[]).unwrap_err();
+    assert!(error.to_string().contains("latents.safetensors"), "{error}");
+    assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1, "the partial file is left");
+}
+
+#[test]
 fn an_existing_output_is_refused_before_any_work() {
     let parent = tempfile::tempdir().unwrap();
     let out = parent.path().join("out");
