@@ -10,6 +10,8 @@ pub mod cli;
 pub mod conditioning;
 pub mod error;
 pub mod inspect;
+pub mod job;
+pub mod memory;
 pub mod model;
 pub mod ops;
 pub mod plan;

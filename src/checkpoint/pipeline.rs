@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::config::Architecture;
 use super::shards::Checkpoint;
@@ -100,6 +100,48 @@ impl Pipeline {
             model_index: Some(model_index),
             root,
         })
+    }
+
+    /// The scheduler's configuration; for a transformer alone, that of the published models of its kind.
+    pub fn scheduler_config(&self) -> Value {
+        self.scheduler.clone().unwrap_or_else(|| {
+            let dynamic = matches!(&self.architecture, Architecture::Flux(config) if config.guidance_embeds);
+            let schnell = matches!(&self.architecture, Architecture::Flux(config) if !config.guidance_embeds);
+            let shift = if schnell { 1.0 } else { 3.0 };
+            tracing::debug!(model = %self.root.display(), shift, dynamic, "no scheduler beside the transformer: taking the published one");
+            json!({
+                "_class_name": "FlowMatchEulerDiscreteScheduler",
+                "num_train_timesteps": 1000,
+                "shift": shift,
+                "use_dynamic_shifting": dynamic,
+            })
+        })
+    }
+
+    /// The VAE's configuration; for a transformer alone, what the published models have of it: a scale factor
+    /// of 8 and as many latent channels as the transformer takes.
+    pub fn vae_config(&self) -> Value {
+        self.vae.clone().unwrap_or_else(|| {
+            let channels = match &self.architecture {
+                Architecture::Sd3(config) => config.in_channels,
+                Architecture::Flux(config) => config.in_channels / 4,
+            };
+            json!({ "block_out_channels": [128, 256, 512, 512], "latent_channels": channels })
+        })
+    }
+
+    /// A model that is known by its configuration alone; there are no files behind it.
+    pub fn published(architecture: Architecture) -> Self {
+        Pipeline {
+            root: PathBuf::new(),
+            transformer: PathBuf::new(),
+            config: Value::Null,
+            architecture,
+            scheduler: None,
+            vae: None,
+            model_index: None,
+            components: Vec::new(),
+        }
     }
 
     /// Opens the weights and checks them against the configuration.

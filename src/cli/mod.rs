@@ -2,6 +2,10 @@
 
 mod inspect;
 mod layer;
+mod plan;
+mod progress;
+mod prune;
+mod sampling_args;
 mod table;
 mod validate;
 
@@ -23,7 +27,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Inspect(inspect::Args),
-    Layer(layer::Args),
+    Layer(Box<layer::Args>),
+    Plan(Box<plan::Args>),
+    Prune(Box<prune::Args>),
     Validate(validate::Args),
 }
 
@@ -51,6 +57,8 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<()> {
     match command {
         Command::Inspect(args) => inspect::run(args, out),
         Command::Layer(args) => layer::run(args, out),
+        Command::Plan(args) => plan::run(args, out),
+        Command::Prune(args) => prune::run(args, out),
         Command::Validate(args) => validate::run(args, out),
     }
 }

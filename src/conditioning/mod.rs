@@ -83,6 +83,11 @@ impl Conditioning {
         self.prompt_embeds.dims()[0]
     }
 
+    /// Text tokens per prompt.
+    pub fn tokens(&self) -> usize {
+        self.prompt_embeds.dims().get(1).copied().unwrap_or(0)
+    }
+
     /// The negative embeddings.
     ///
     /// # Errors

@@ -1,1 +1,3 @@
-//! (room)
+//! What is told about a result: JSON with versioned schemas, a model card, pictures.
+
+pub mod prune;

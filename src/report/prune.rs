@@ -1,0 +1,195 @@
+//! The report of a pruning job: `obsdiff.json`, `run.json`, the model card, and the entry in `config.json`.
+//!
+//! `obsdiff.json` depends on the input alone; what differs from run to run is in `run.json`.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::checkpoint::Pipeline;
+use crate::model::taps::Tap;
+use crate::ops::Pattern;
+use crate::plan::Plan;
+use crate::prune::{HessianHealth, PrunedLayer};
+use crate::recipe::Patch;
+
+/// Version of the layout of `obsdiff.json`.
+pub const SCHEMA: &str = "obsdiff.prune/1";
+
+/// One pruned Linear.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LayerReport {
+    pub name: String,
+    /// The Linear whose input is the tap that this one was calibrated with.
+    pub tap: String,
+    /// Package, counted from 0.
+    pub package: usize,
+    pub rows: usize,
+    pub columns: usize,
+    /// Weights removed.
+    pub pruned: u64,
+    pub sparsity: f64,
+    pub pattern: String,
+    /// `tr(D H D^T) / tr(W H W^T)`, H of the calibration of the layer's package.
+    pub relative_error: Option<f64>,
+}
+
+impl LayerReport {
+    /// From a pruned layer of `tap`.
+    pub fn new(layer: &PrunedLayer, tap: &Tap, package: usize, pattern: Pattern) -> Self {
+        let pruned = layer.mask.pruned();
+        LayerReport {
+            name: layer.name.clone(),
+            tap: tap.name().to_string(),
+            package,
+            rows: layer.mask.rows(),
+            columns: layer.mask.columns(),
+            pruned: pruned as u64,
+            sparsity: pruned as f64 / (layer.mask.rows() * layer.mask.columns()) as f64,
+            pattern: pattern.to_string(),
+            relative_error: layer.relative_error,
+        }
+    }
+}
+
+/// The health of one Hessian.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HessianReport {
+    pub tap: String,
+    pub columns: usize,
+    pub tokens: u64,
+    pub dead_columns: usize,
+    /// Dampening of every attempt at the factorisation; the last one succeeded.
+    pub dampening_attempts: Vec<f64>,
+    pub smallest_pivot: Option<f64>,
+}
+
+impl HessianReport {
+    pub fn new(health: HessianHealth) -> Self {
+        let HessianHealth { tap, columns, dead_columns, dampening_attempts, smallest_pivot, tokens } = health;
+        HessianReport { tap, columns, tokens, dead_columns, dampening_attempts, smallest_pivot }
+    }
+}
+
+/// What the model was calibrated with.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CalibrationReport {
+    pub samples: usize,
+    pub text_tokens: usize,
+    /// Whether the starting noise came from the calibration file rather than from the seed.
+    pub noise_from_file: bool,
+    /// Noise levels, one more than there are steps.
+    pub sigmas: Vec<f32>,
+    /// a_t of every step.
+    pub timestep_weights: Vec<f64>,
+}
+
+/// The whole report.
+#[derive(Debug, Clone, Serialize)]
+pub struct PruneReport {
+    pub schema: &'static str,
+    pub obsdiff: &'static str,
+    /// diffusers class of the transformer.
+    pub model: &'static str,
+    /// Weights removed over all weights of the pruned Linears.
+    pub sparsity: f64,
+    pub pruned: u64,
+    /// Weights of the pruned Linears.
+    pub prunable_parameters: u64,
+    pub parameters: u64,
+    /// Mean over the Linears of their relative error.
+    pub mean_relative_error: Option<f64>,
+    pub recipe: Patch,
+    pub recipe_sha256: String,
+    pub calibration: Option<CalibrationReport>,
+    pub layers: Vec<LayerReport>,
+    pub hessians: Vec<HessianReport>,
+    pub plan: Plan,
+}
+
+impl PruneReport {
+    pub fn new(
+        pipeline: &Pipeline,
+        recipe: Patch,
+        calibration: Option<CalibrationReport>,
+        layers: Vec<LayerReport>,
+        hessians: Vec<HessianReport>,
+        plan: Plan,
+    ) -> Self {
+        let pruned: u64 = layers.iter().map(|layer| layer.pruned).sum();
+        let prunable: u64 = layers.iter().map(|layer| (layer.rows * layer.columns) as u64).sum();
+        let errors: Vec<f64> = layers.iter().filter_map(|layer| layer.relative_error).collect();
+        PruneReport {
+            schema: SCHEMA,
+            obsdiff: env!("CARGO_PKG_VERSION"),
+            model: pipeline.architecture.class_name(),
+            sparsity: pruned as f64 / prunable as f64,
+            pruned,
+            prunable_parameters: prunable,
+            parameters: plan.parameters,
+            mean_relative_error: (!errors.is_empty()).then(|| errors.iter().sum::<f64>() / errors.len() as f64),
+            recipe_sha256: recipe.hash(),
+            recipe,
+            calibration,
+            layers,
+            hessians,
+            plan,
+        }
+    }
+
+    /// What `config.json` says under `_obs_diff`.
+    pub fn config_entry(&self) -> Value {
+        json!({
+            "version": self.obsdiff,
+            "method": self.recipe.method,
+            "pattern": self.recipe.pattern,
+            "sparsity": self.sparsity,
+            "recipe_sha256": self.recipe_sha256,
+        })
+    }
+}
+
+/// What one run took; differs from run to run.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunReport {
+    pub command: Vec<String>,
+    pub threads: usize,
+    pub seconds: f64,
+    /// Seconds per stage, in order.
+    pub stages: Vec<(String, f64)>,
+    pub planned_peak_bytes: u64,
+    /// Largest resident set; `None` where the system does not tell.
+    pub measured_peak_bytes: Option<u64>,
+}
+
+/// The model card: `README.md` beside the weights.
+pub fn model_card(report: &PruneReport) -> String {
+    let setting = |value: Value| value.as_str().map_or_else(|| value.to_string(), String::from);
+    let recipe = &report.recipe;
+    let calibration = match &report.calibration {
+        Some(c) => format!("{} prompts, {} steps", c.samples, c.timestep_weights.len()),
+        None => "none".into(),
+    };
+    let error = report.mean_relative_error.map_or("not measured".into(), |error| format!("{error:.3e}"));
+    format!(
+        "---\nlibrary_name: diffusers\ntags:\n- text-to-image\n- pruned\n- obsdiff\n---\n\n\
+         # Pruned {model}\n\n\
+         One-shot pruned with [obsdiff](https://arxiv.org/abs/2510.06751) {version}. The weights are plain dense \
+         safetensors with zeros and load in diffusers like the original; the original's licence applies.\n\n\
+         | | |\n|---|---|\n\
+         | weights removed | {pruned} of {prunable} in the pruned Linears ({percent:.2} %) |\n\
+         | pattern | {pattern} |\n| method | {method}, refinement {refine} |\n\
+         | timestep weights | {weights} |\n| calibration | {calibration} |\n\
+         | mean relative error of the layers' outputs | {error} |\n\n\
+         `obsdiff.json` lists every layer, `recipe.toml` repeats the run with `obsdiff prune MODEL --recipe recipe.toml \
+         --calibration FILE -o OUT`.\n",
+        model = report.model,
+        version = report.obsdiff,
+        pruned = report.pruned,
+        prunable = report.prunable_parameters,
+        percent = 100.0 * report.sparsity,
+        pattern = recipe.pattern.clone().unwrap_or_default(),
+        method = setting(json!(recipe.method)),
+        refine = recipe.refine.clone().unwrap_or_default(),
+        weights = recipe.timestep_weights.clone().unwrap_or_default(),
+    )
+}
