@@ -1,7 +1,10 @@
 //! Command line: parse, call the library, print the result. One file per subcommand.
 
+mod compare;
 mod inspect;
 mod layer;
+mod sample;
+mod sampling_args;
 mod table;
 mod validate;
 
@@ -21,9 +24,12 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one value, parsed once")]
 enum Command {
+    Compare(compare::Args),
     Inspect(inspect::Args),
     Layer(layer::Args),
+    Sample(sample::Args),
     Validate(validate::Args),
 }
 
@@ -49,8 +55,10 @@ pub fn main() -> ExitCode {
 
 fn run(command: &Command, out: &mut dyn Write) -> Result<()> {
     match command {
+        Command::Compare(args) => compare::run(args, out),
         Command::Inspect(args) => inspect::run(args, out),
         Command::Layer(args) => layer::run(args, out),
+        Command::Sample(args) => sample::run(args, out),
         Command::Validate(args) => validate::run(args, out),
     }
 }

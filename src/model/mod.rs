@@ -17,6 +17,7 @@ mod weights;
 
 use candle_core::{DType, Tensor};
 
+use crate::checkpoint::Pipeline;
 use crate::checkpoint::config::Architecture;
 use crate::error::Result;
 use pass::Pass;
@@ -75,10 +76,24 @@ impl Transformer {
     ///
     /// # Errors
     /// Those of `read`; [`crate::Error::NonFinite`] for a tensor that holds NaN or infinity, or that
-    /// overflows in `dtype`; [`crate::Error::Malformed`]-like shape errors are the reader's task.
+    /// overflows in `dtype`. Checking shapes is the reader's task.
     pub fn load(architecture: Architecture, dtype: DType, read: &mut ReadTensor) -> Result<Self> {
         let weights = Weights::load(&weights::tensor_names(&architecture), dtype, read)?;
         Ok(Transformer { architecture, weights })
+    }
+
+    /// [`Transformer::load`] from the shards of a model folder.
+    ///
+    /// # Errors
+    /// Those of [`Pipeline::weights`] and of [`Transformer::load`].
+    pub fn open(pipeline: &Pipeline, dtype: DType) -> Result<Self> {
+        let checkpoint = pipeline.weights()?;
+        Transformer::load(pipeline.architecture.clone(), dtype, &mut |name| {
+            let values = checkpoint.to_f32(name)?;
+            let shape = checkpoint.info(name).map(|info| info.shape.clone()).unwrap_or_default();
+            checkpoint.release(name);
+            Ok((values, shape))
+        })
     }
 
     /// The configuration that the transformer was loaded with.
