@@ -41,7 +41,7 @@ pub struct PruneJob {
 }
 
 /// Hears how far the job is.
-pub trait Progress {
+pub trait Progress: Sync {
     /// A stage of `steps` equal steps begins; an earlier one is over.
     fn begin(&self, stage: &str, steps: u64);
     /// One step is done. An error stops the job, for example because the user interrupted it.
@@ -83,7 +83,7 @@ pub fn prune(job: &PruneJob, progress: &dyn Progress) -> Result<Outcome> {
 
     progress.begin("load", 1);
     let mut state = State {
-        model: load(&pipeline, &checkpoint, job.dtype)?,
+        model: Transformer::from_checkpoint(pipeline.architecture.clone(), &checkpoint, job.dtype)?,
         checkpoint: &checkpoint,
         kept_apart: HashMap::new(),
         layers: Vec::new(),
@@ -133,19 +133,6 @@ pub fn prune(job: &PruneJob, progress: &dyn Progress) -> Result<Outcome> {
     output.commit()?;
     progress.advance()?;
     Ok(Outcome { report, run })
-}
-
-/// Loads the transformer; pages of the file are given back as they are read.
-///
-/// # Errors
-/// Those of [`Transformer::load`].
-pub fn load(pipeline: &Pipeline, checkpoint: &Checkpoint, dtype: DType) -> Result<Transformer> {
-    Transformer::load(pipeline.architecture.clone(), dtype, &mut |name| {
-        let values = checkpoint.to_f32(name)?;
-        let shape = checkpoint.info(name).map(|info| info.shape.clone()).unwrap_or_default();
-        checkpoint.release(name);
-        Ok((values, shape))
-    })
 }
 
 /// The sampler of a model: the settings of `patch` over the defaults of its diffusers pipeline.

@@ -1,10 +1,12 @@
 //! Command line: parse, call the library, print the result. One file per subcommand.
 
+mod compare;
 mod inspect;
 mod layer;
 mod plan;
 mod progress;
 mod prune;
+mod sample;
 mod sampling_args;
 mod table;
 mod validate;
@@ -26,11 +28,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Inspect(inspect::Args),
+    Compare(Box<compare::Args>),
+    Inspect(Box<inspect::Args>),
     Layer(Box<layer::Args>),
     Plan(Box<plan::Args>),
     Prune(Box<prune::Args>),
-    Validate(validate::Args),
+    Sample(Box<sample::Args>),
+    Validate(Box<validate::Args>),
 }
 
 /// Parses the arguments, runs the subcommand, and turns an error into its sentence and exit code. Results go
@@ -55,10 +59,12 @@ pub fn main() -> ExitCode {
 
 fn run(command: &Command, out: &mut dyn Write) -> Result<()> {
     match command {
+        Command::Compare(args) => compare::run(args, out),
         Command::Inspect(args) => inspect::run(args, out),
         Command::Layer(args) => layer::run(args, out),
         Command::Plan(args) => plan::run(args, out),
         Command::Prune(args) => prune::run(args, out),
+        Command::Sample(args) => sample::run(args, out),
         Command::Validate(args) => validate::run(args, out),
     }
 }

@@ -27,6 +27,10 @@ pub struct Args {
     /// Text tokens per prompt: 333 for SD3 (77 + 256), 512 for FLUX unless given.
     #[arg(long, value_name = "TOKENS")]
     text_tokens: Option<usize>,
+    /// Memory to stay within, such as 80GiB or 16GB, for --packages auto; without it that of this machine for a
+    /// model folder, and no limit for --arch.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    memory: Option<u64>,
     /// Recipe file; flags override it.
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
@@ -37,6 +41,21 @@ pub struct Args {
     /// Print one JSON object instead of tables.
     #[arg(long)]
     json: bool,
+}
+
+/// `80GiB`, `16GB`, `500MiB` or plain bytes.
+fn parse_size(text: &str) -> std::result::Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit.trim() {
+        "" | "B" => 1.0,
+        "MB" => 1e6,
+        "GB" => 1e9,
+        "MiB" => 1024.0 * 1024.0,
+        "GiB" => 1024.0 * 1024.0 * 1024.0,
+        other => return Err(format!("unknown unit `{other}`; expected B, MB, GB, MiB or GiB")),
+    };
+    number.parse::<f64>().map(|number| (number * unit) as u64).map_err(|e| format!("`{number}`: {e}"))
 }
 
 /// Text tokens of the published pipelines: 77 CLIP and 256 T5 tokens for SD3, 512 T5 tokens for FLUX.1-dev, 256
@@ -74,7 +93,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
         bytes_per_weight: args.sampling.weight_dtype().size_in_bytes() as u64,
         threads: rayon::current_num_threads(),
     };
-    let packages = packages(arch, &recipe, &work, crate::memory::available())?;
+    let here = || args.model.as_ref().and_then(|_| crate::memory::available());
+    let packages = packages(arch, &recipe, &work, args.memory.or_else(here))?;
     let plan = plan(arch, &recipe, &work, &packages);
     if args.json {
         return super::print_json(out, &json!({ "schema": "obsdiff.plan/1", "workload": work, "plan": plan }));

@@ -1,8 +1,7 @@
 //! Progress bars with the time left, and a clean stop on Ctrl-C.
 
-use std::cell::RefCell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -12,7 +11,7 @@ use crate::job::Progress;
 /// Bars on stderr; nothing is drawn if it is no terminal. Ctrl-C stops the job at its next step, so that it
 /// can clean up; a second one kills it.
 pub struct Bars {
-    bar: RefCell<ProgressBar>,
+    bar: Mutex<ProgressBar>,
     interrupted: Arc<AtomicBool>,
 }
 
@@ -28,7 +27,14 @@ impl Bars {
                 let _ = signal_hook::flag::register(signal, Arc::clone(&interrupted));
             }
         }
-        Bars { bar: RefCell::new(ProgressBar::hidden()), interrupted }
+        Bars { bar: Mutex::new(ProgressBar::hidden()), interrupted }
+    }
+}
+
+impl Bars {
+    fn bar(&self) -> MutexGuard<'_, ProgressBar> {
+        // A bar is whole at any time, whoever panicked while holding it.
+        self.bar.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -38,18 +44,18 @@ impl Progress for Bars {
             .unwrap_or_else(|_| ProgressStyle::default_bar())
             .progress_chars("=> ");
         let bar = ProgressBar::new(steps).with_style(style).with_message(stage.to_string());
-        self.bar.replace(bar).finish_and_clear();
+        std::mem::replace(&mut *self.bar(), bar).finish_and_clear();
         tracing::debug!(stage, steps, "begin");
     }
 
     fn advance(&self) -> Result<()> {
-        self.bar.borrow().inc(1);
+        self.bar().inc(1);
         if self.interrupted.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
     }
 }
 
 impl Drop for Bars {
     fn drop(&mut self) {
-        self.bar.borrow().finish_and_clear();
+        self.bar().finish_and_clear();
     }
 }

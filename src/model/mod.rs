@@ -18,6 +18,7 @@ mod weights;
 use candle_core::{DType, Tensor};
 
 use crate::checkpoint::config::Architecture;
+use crate::checkpoint::{Checkpoint, Pipeline};
 use crate::error::Result;
 use pass::Pass;
 use weights::Weights;
@@ -75,10 +76,32 @@ impl Transformer {
     ///
     /// # Errors
     /// Those of `read`; [`crate::Error::NonFinite`] for a tensor that holds NaN or infinity, or that
-    /// overflows in `dtype`; [`crate::Error::Malformed`]-like shape errors are the reader's task.
+    /// overflows in `dtype`. Checking shapes is the reader's task.
     pub fn load(architecture: Architecture, dtype: DType, read: &mut ReadTensor) -> Result<Self> {
         let weights = Weights::load(&weights::tensor_names(&architecture), dtype, read)?;
         Ok(Transformer { architecture, weights })
+    }
+
+    /// [`Transformer::load`] from the shards of a model folder; pages of the files are given back as they are
+    /// read.
+    ///
+    /// # Errors
+    /// Those of [`Transformer::load`].
+    pub fn from_checkpoint(architecture: Architecture, checkpoint: &Checkpoint, dtype: DType) -> Result<Self> {
+        Transformer::load(architecture, dtype, &mut |name| {
+            let values = checkpoint.to_f32(name)?;
+            let shape = checkpoint.info(name).map(|info| info.shape.clone()).unwrap_or_default();
+            checkpoint.release(name);
+            Ok((values, shape))
+        })
+    }
+
+    /// Opens, checks and loads the weights of a model folder.
+    ///
+    /// # Errors
+    /// Those of [`Pipeline::weights`] and of [`Transformer::load`].
+    pub fn open(pipeline: &Pipeline, dtype: DType) -> Result<Self> {
+        Self::from_checkpoint(pipeline.architecture.clone(), &pipeline.weights()?, dtype)
     }
 
     /// The configuration that the transformer was loaded with.

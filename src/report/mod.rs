@@ -1,3 +1,6 @@
-//! What is told about a result: JSON with versioned schemas, a model card, pictures.
+//! What is told about a result: JSON with versioned schemas, figures of merit, a model card, pictures. Never
+//! touches a device.
 
+pub mod comparison;
+pub mod grid;
 pub mod prune;

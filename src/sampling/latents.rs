@@ -66,6 +66,21 @@ impl LatentSize {
         self.grid().iter().product()
     }
 
+    /// Latents as pictures, [batch, channels, height, width], whatever the transformer takes.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] if `latents` is not of this size.
+    pub fn unpack(&self, latents: &Tensor) -> Result<Tensor> {
+        if !self.packed {
+            return Ok(latents.clone());
+        }
+        let [rows, columns] = self.grid();
+        let batch = latents.dim(0)?;
+        let patches = latents.reshape(&[batch, rows, columns, self.channels, self.patch, self.patch][..])?;
+        let pixels = patches.permute([0, 3, 1, 4, 2, 5])?;
+        Ok(pixels.reshape((batch, self.channels, self.height, self.width))?)
+    }
+
     /// Shape of one picture's latents as the transformer takes them: SD3 [channels, height, width], FLUX
     /// [tokens, channels * 4].
     pub fn item(&self) -> Vec<usize> {
@@ -116,5 +131,8 @@ mod tests {
         let tokens: Vec<Vec<f32>> = pack(&latents).unwrap().get(0).unwrap().to_vec2().unwrap();
         assert_eq!(tokens[0], [0.0, 1.0, 4.0, 5.0, 8.0, 9.0, 12.0, 13.0]);
         assert_eq!(tokens[1], [2.0, 3.0, 6.0, 7.0, 10.0, 11.0, 14.0, 15.0]);
+        let size = LatentSize { channels: 2, height: 2, width: 4, patch: 2, packed: true };
+        let back = size.unpack(&pack(&latents).unwrap()).unwrap();
+        assert_eq!(back.to_string(), latents.to_string());
     }
 }

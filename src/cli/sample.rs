@@ -1,0 +1,145 @@
+//! `obsdiff sample`: final latents of a model for given embeddings.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use candle_core::Tensor;
+use serde_json::json;
+
+use super::sampling_args::SamplingArgs;
+use super::{print, print_json};
+use crate::checkpoint::{Pipeline, TensorOut, write_atomic, write_safetensors};
+use crate::conditioning::Conditioning;
+use crate::error::{Error, Result};
+use crate::model::{Observer, Transformer};
+use crate::report::grid::{self, Colours};
+use crate::sampling::Probe;
+
+/// Runs a model on prompt embeddings and writes the final latents
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A diffusers pipeline folder
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// A safetensors file with prompt_embeds, pooled_prompt_embeds, their negative_ counterparts, latents
+    #[arg(long, value_name = "FILE")]
+    conditioning: PathBuf,
+    /// Folder for latents.safetensors, and grid.png if the latents are pictures
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+    /// Write the latents after every step too, as step_latents [steps, prompts, ...]
+    #[arg(long)]
+    save_steps: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Replace the files of an earlier run
+    #[arg(long)]
+    overwrite: bool,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+}
+
+/// Samples and prints to `out`.
+///
+/// # Errors
+/// [`Error::OutputExists`]; those of opening the model and the conditioning, of the trajectory and of writing.
+pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
+    let file = args.output.join("latents.safetensors");
+    if !args.overwrite && file.exists() {
+        return Err(Error::OutputExists { path: file });
+    }
+    let pipeline = Pipeline::open(&args.model)?;
+    let sampler = args.sampling.sampler(&pipeline)?;
+    let conditioning = Conditioning::open(&args.conditioning, &pipeline.architecture)?;
+    sampler.check(&pipeline.architecture, &conditioning)?;
+    create_folder(&args.output)?;
+    let model = Transformer::open(&pipeline, args.sampling.weight_dtype())?;
+
+    let steps = sampler.schedule().steps();
+    let mut keeper = StepLatents { keep: args.save_steps, steps: vec![Vec::new(); steps] };
+    let start = Instant::now();
+    let latents = sampler.sample(&model, &conditioning, &mut keeper)?;
+    let seconds = start.elapsed().as_secs_f64();
+
+    let mut tensors = vec![("latents", latents.clone())];
+    if args.save_steps {
+        tensors.push(("step_latents", keeper.stack()?));
+    }
+    write_tensors(&file, &tensors)?;
+    let mut files = vec![file.display().to_string()];
+    let pictures = sampler.size().unpack(&latents)?;
+    let channels = pictures.dim(1)?;
+    if Colours::of(channels) != Colours::FalseColour {
+        let path = args.output.join("grid.png");
+        write_atomic(&path, &grid::png(&[pictures])?)?;
+        files.push(path.display().to_string());
+    }
+    let options = sampler.options();
+    if args.json {
+        let result = json!({
+            "prompts": conditioning.rows(),
+            "num_inference_steps": steps,
+            "guidance_scale": options.guidance_scale,
+            "height": options.height,
+            "width": options.width,
+            "seed": options.seed,
+            "shape": latents.dims(),
+            "seconds": seconds,
+            "seconds_per_step": seconds / steps as f64,
+            "files": files,
+        });
+        return print_json(out, &result);
+    }
+    let text = format!(
+        "{} prompts, {steps} steps in {seconds:.2} s ({:.3} s per step)\nwrote {}\n",
+        conditioning.rows(),
+        seconds / steps as f64,
+        files.join(", ")
+    );
+    print(out, &text)
+}
+
+/// Creates an output folder and its parents where absent.
+pub(super) fn create_folder(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).map_err(|e| Error::io(path, e))
+}
+
+/// Writes f32 tensors by name.
+fn write_tensors(path: &Path, tensors: &[(&str, Tensor)]) -> Result<()> {
+    let values = tensors
+        .iter()
+        .map(|(name, tensor)| Ok(TensorOut::f32(name, tensor.dims(), &tensor.flatten_all()?.to_vec1::<f32>()?)))
+        .collect::<Result<Vec<_>>>()?;
+    write_safetensors(path, &values, &[("format".into(), "pt".into())])
+}
+
+/// Keeps the latents after every step, per step one tensor per micro-batch.
+struct StepLatents {
+    keep: bool,
+    steps: Vec<Vec<Tensor>>,
+}
+
+impl StepLatents {
+    /// [steps, prompts, ...]
+    fn stack(&self) -> Result<Tensor> {
+        let whole = self.steps.iter().map(|batches| Tensor::cat(batches, 0)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Tensor::stack(&whole, 0)?)
+    }
+}
+
+impl Observer for StepLatents {
+    fn observe(&mut self, _: &str, _: &Tensor) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Probe for StepLatents {
+    fn end_step(&mut self, step: usize, latents: &Tensor) -> Result<()> {
+        if self.keep {
+            self.steps[step].push(latents.clone());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! How far two sets of latents lie apart.
+
+use candle_core::{D, DType, Tensor};
+use serde::Serialize;
+
+use crate::error::Result;
+
+/// Distance of final latents z from those of the dense model, equal noise and prompts.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    /// Mean over all values of (z - z_dense)^2.
+    pub latent_mse: f64,
+    /// |z - z_dense|^2 / |z_dense|^2 over all items together.
+    pub latent_rel: f64,
+    /// The same ratio item by item.
+    pub per_item: Spread,
+}
+
+/// Distribution of one number over items.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Spread {
+    pub items: usize,
+    pub min: f64,
+    pub median: f64,
+    pub mean: f64,
+    pub max: f64,
+    /// Standard deviation over the items (divided by their number).
+    pub std: f64,
+}
+
+impl Comparison {
+    /// Both [items, ...], of the same shape.
+    ///
+    /// # Errors
+    /// [`crate::Error::Runtime`] if the shapes differ.
+    pub fn new(dense: &Tensor, pruned: &Tensor) -> Result<Self> {
+        let squares = |x: &Tensor| -> Result<Vec<f64>> {
+            Ok(x.to_dtype(DType::F64)?.sqr()?.flatten_from(1)?.sum(D::Minus1)?.to_vec1()?)
+        };
+        let (errors, sizes) = (squares(&(pruned - dense)?)?, squares(dense)?);
+        let (error, size) = (errors.iter().sum::<f64>(), sizes.iter().sum::<f64>());
+        let ratios = errors.iter().zip(&sizes).map(|(error, size)| error / size).collect();
+        Ok(Comparison {
+            latent_mse: error / dense.elem_count() as f64,
+            latent_rel: error / size,
+            per_item: Spread::new(ratios),
+        })
+    }
+}
+
+impl Spread {
+    /// Of at least one value; the median of an even number is the mean of the middle two.
+    pub fn new(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let items = values.len();
+        let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+        let mean = values.iter().sum::<f64>() / items as f64;
+        let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / items as f64;
+        Spread {
+            items,
+            min: at(0),
+            median: (at(items.saturating_sub(1) / 2) + at(items / 2)) / 2.0,
+            mean,
+            max: at(items.saturating_sub(1)),
+            std: variance.sqrt(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn ratios_and_spread_follow_their_formulas() {
+        let dense = Tensor::new(&[[1f32, 1.0], [2.0, 0.0]], &Device::Cpu).unwrap();
+        let pruned = Tensor::new(&[[1f32, 0.0], [2.0, 2.0]], &Device::Cpu).unwrap();
+        let found = Comparison::new(&dense, &pruned).unwrap();
+        assert_eq!((found.latent_mse, found.latent_rel), (5.0 / 4.0, 5.0 / 6.0));
+        let spread = Spread { items: 2, min: 0.5, median: 0.75, mean: 0.75, max: 1.0, std: 0.25 };
+        assert_eq!(found.per_item, spread);
+        assert_eq!(Spread::new(vec![3.0, 1.0, 2.0]).median, 2.0);
+    }
+}
