@@ -82,8 +82,8 @@ fn output_and_every_block_match_diffusers() {
 fn sharded_bf16_checkpoint_matches_in_either_weight_dtype() {
     let folder = common::data("pipelines/sd35_medium_sharded_bf16");
     let reference = tensors(&folder.join("ref/forward_f32arith.safetensors"));
-    let wide = load_transformer(&folder.join("transformer"), DType::F32);
-    let narrow = load_transformer(&folder.join("transformer"), DType::BF16);
+    let wide = load_transformer(&folder, DType::F32);
+    let narrow = load_transformer(&folder, DType::BF16);
     let output = forward(&wide, &reference, &mut NoObserver);
     let error = relative_maximum(&output, &reference["output"]);
     println!("sharded bf16: output off by {error:e}");
@@ -146,15 +146,17 @@ fn a_replaced_weight_changes_the_output_and_its_return_restores_it() {
 #[test]
 fn a_value_that_is_not_finite_is_refused_by_name() {
     let pipeline = Pipeline::reference("sd3_medium");
-    let mut read = common::reader(&pipeline.folder.join("pipeline/transformer"));
+    let opened = obsdiff::checkpoint::Pipeline::open(pipeline.folder.join("pipeline")).unwrap();
+    let checkpoint = opened.weights().unwrap();
     let mut spoiled = |name: &str| {
-        let (mut values, shape) = read(name)?;
+        let mut values = checkpoint.to_f32(name)?;
+        let shape = checkpoint.info(name).unwrap().shape.clone();
         if name == "transformer_blocks.1.attn.to_v.weight" {
             values[17] = f32::NAN;
         }
         Ok((values, shape))
     };
-    let error = Transformer::load(pipeline.architecture(), DType::F32, &mut spoiled).err().unwrap();
+    let error = Transformer::load(opened.architecture.clone(), DType::F32, &mut spoiled).err().unwrap();
     assert_eq!(error.exit_code(), 4);
     let message = error.to_string();
     assert!(message.contains("transformer_blocks.1.attn.to_v.weight") && message.contains("17"), "{message}");

@@ -31,7 +31,7 @@ impl Probe for Steps {
 fn open(name: &str) -> (Transformer, Sampler, Conditioning) {
     let folder = Pipeline::reference(name).folder;
     let info = json(&folder.join("info.json"));
-    let model = load_transformer(&folder.join("pipeline/transformer"), DType::F32);
+    let model = load_transformer(&folder.join("pipeline"), DType::F32);
     let options = SamplingOptions {
         num_inference_steps: info["num_inference_steps"].as_u64().unwrap() as usize,
         guidance_scale: info["guidance_scale"].as_f64().unwrap() as f32,
@@ -49,7 +49,7 @@ fn open(name: &str) -> (Transformer, Sampler, Conditioning) {
 
 fn open_digits(file: &str, batch_size: usize) -> (Transformer, Sampler, Conditioning) {
     let folder = models("sd3_digits/pipeline");
-    let model = load_transformer(&folder.join("transformer"), DType::F32);
+    let model = load_transformer(&folder, DType::F32);
     let vae = json(&folder.join("vae/config.json"));
     let options = SamplingOptions {
         num_inference_steps: 20,

@@ -146,7 +146,7 @@ impl Transformer {
         self.weights.replace(&format!("{module}.weight"), weight)
     }
 
-    /// Bias of a Linear, [rows].
+    /// Bias of a Linear, one value per row.
     ///
     /// # Errors
     /// [`crate::Error::Unsupported`] if the model has no Linear `module`.
@@ -154,7 +154,7 @@ impl Transformer {
         self.weights.get(&format!("{module}.bias"))
     }
 
-    /// Replaces the bias of a Linear, [rows]; it is converted to the dtype of the old one.
+    /// Replaces the bias of a Linear, one value per row; it is converted to the dtype of the old one.
     ///
     /// # Errors
     /// [`crate::Error::Unsupported`] if the model has no Linear `module`, [`crate::Error::Runtime`] if

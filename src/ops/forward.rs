@@ -50,7 +50,7 @@ pub fn attention(streams: &[Qkv], head_dim: usize) -> Result<Vec<Tensor>> {
     tensors.collect()
 }
 
-/// x weight^T + bias: x [..., columns], weight [features, columns], bias [features]; the result is
+/// x weight^T + bias: x [..., columns], weight [features, columns], one bias per feature; the result is
 /// [..., features] in f32.
 ///
 /// # Errors

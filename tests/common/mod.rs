@@ -5,8 +5,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use obsdiff::Result;
-use obsdiff::checkpoint::config::Architecture;
 use obsdiff::model::Transformer;
 
 /// A path below tests/data.
@@ -28,26 +26,9 @@ pub fn json(path: &Path) -> serde_json::Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// Reads tensors of a transformer folder, whatever the number of shards.
-pub fn reader(folder: &Path) -> impl FnMut(&str) -> Result<(Vec<f32>, Vec<usize>)> + use<> {
-    let mut all = HashMap::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|e| e == "safetensors") {
-            all.extend(tensors(&path));
-        }
-    }
-    move |name| {
-        let tensor = all.get(name).unwrap_or_else(|| panic!("{name} is not in the checkpoint"));
-        let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-        Ok((values, tensor.dims().to_vec()))
-    }
-}
-
+/// The transformer of a pipeline folder.
 pub fn load_transformer(folder: &Path, dtype: DType) -> Transformer {
-    let path = folder.join("config.json");
-    let architecture = Architecture::from_config(&json(&path), &path).unwrap();
-    Transformer::load(architecture, dtype, &mut reader(folder)).unwrap()
+    Transformer::open(&obsdiff::checkpoint::Pipeline::open(folder).unwrap(), dtype).unwrap()
 }
 
 /// One of the reference pipelines.
@@ -60,13 +41,8 @@ impl Pipeline {
         Pipeline { folder: data("pipelines").join(name) }
     }
 
-    pub fn architecture(&self) -> Architecture {
-        let path = self.folder.join("pipeline/transformer/config.json");
-        Architecture::from_config(&json(&path), &path).unwrap()
-    }
-
     pub fn transformer(&self, dtype: DType) -> Transformer {
-        load_transformer(&self.folder.join("pipeline/transformer"), dtype)
+        load_transformer(&self.folder.join("pipeline"), dtype)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use gemm::Parallelism;
 
-/// x: [rows, columns] row-major; weight: [features, columns] row-major; bias: [features].
+/// x: [rows, columns] row-major; weight: [features, columns] row-major; bias: `features` values.
 /// The result is [rows, features], row-major. The sum over columns has an order that depends on the
 /// shapes alone.
 pub fn linear(x: &[f32], weight: &[f32], bias: Option<&[f32]>, columns: usize, features: usize) -> Vec<f32> {

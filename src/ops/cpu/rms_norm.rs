@@ -7,7 +7,7 @@ use super::simd;
 /// Values per task.
 const CHUNK: usize = 16 * 1024;
 
-/// Normalises every group of `weight.len()` consecutive values in place; weight: [head_dim].
+/// Normalises every group of `weight.len()` consecutive values in place; one weight per value of a group.
 pub fn rms_norm(values: &mut [f32], weight: &[f32], eps: f32) {
     let width = weight.len();
     if width == 0 {
