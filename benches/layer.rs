@@ -9,11 +9,9 @@ use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BatchSize, Criterion, Throughput};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatRef, Par};
-use obsdiff::ops::cpu::factor::{Damping, factor};
-use obsdiff::ops::cpu::gram::gram;
-use obsdiff::ops::cpu::refine::refine;
-use obsdiff::ops::cpu::sweep::sweep;
-use obsdiff::ops::{CountRule, NM, Pattern, Rounding, Sparsity, SweepOptions, Symmetric};
+use obsdiff::ops::{
+    CountRule, Damping, NM, Pattern, Rounding, Sparsity, SweepOptions, Symmetric, factor, gram, refine, sweep,
+};
 
 /// Process CPU time as criterion's measure.
 struct CpuTime;

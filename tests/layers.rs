@@ -4,11 +4,10 @@ mod support;
 
 use std::collections::HashMap;
 
-use obsdiff::ops::cpu::factor::{Damping, factor};
-use obsdiff::ops::cpu::gram::gram;
-use obsdiff::ops::cpu::refine::refine;
-use obsdiff::ops::cpu::sweep::sweep;
-use obsdiff::ops::{CountRule, Factor, Mask, NM, Pattern, Rounding, Sparsity, SweepOptions, Symmetric};
+use obsdiff::ops::{
+    CountRule, Damping, Factor, Mask, NM, Pattern, Rounding, Sparsity, SweepOptions, Symmetric, factor, gram, refine,
+    sweep,
+};
 use support::{Array, assert_close, data, noises, read};
 
 struct Case {

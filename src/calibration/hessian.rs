@@ -4,14 +4,11 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Tensor};
-use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::model::Observer;
 use crate::model::taps::Tap;
-use crate::ops::Symmetric;
-use crate::ops::cpu::gram::gram;
-use crate::ops::cpu::simd::vectorized;
+use crate::ops::{Symmetric, column_sums, gram};
 use crate::sampling::Probe;
 
 /// The Hessian of one tap, `2 / sum(a_t B) * sum(a_t x x^T)` after [`TapHessian::finish`] (OBS-Diff, eq. 5; B
@@ -86,31 +83,6 @@ impl TapHessian {
         }
         Ok(())
     }
-}
-
-/// Sum over tokens of each column, f32 within 64 rows and float64 beyond.
-fn column_sums(x: &[f32], columns: usize) -> Vec<f64> {
-    const ROWS: usize = 64;
-    let partial: Vec<Vec<f32>> = x
-        .par_chunks(ROWS * columns)
-        .map(|rows| {
-            vectorized(
-                #[inline(always)]
-                || {
-                    let mut sums = vec![0.0f32; columns];
-                    for row in rows.chunks_exact(columns) {
-                        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
-                    }
-                    sums
-                },
-            )
-        })
-        .collect();
-    let mut total = vec![0.0; columns];
-    for sums in partial {
-        total.iter_mut().zip(sums).for_each(|(total, sum)| *total += f64::from(sum));
-    }
-    total
 }
 
 /// Watches a trajectory and accumulates the Hessians of a set of taps.

@@ -1,19 +1,36 @@
 //! The numerical operations, each under the name that its CUDA kernel has: `gram`, `factor`, `sweep`,
 //! `refine`; and those of the forward pass as functions on tensors. They know matrices and no tensor names.
-//! [`cpu`] is the reference engine.
+//!
+//! Callers take every operation from here and never name an engine; `cpu` is the only one so far, and the
+//! reference for any other.
 
-pub mod cpu;
+mod cpu;
 mod forward;
 pub mod mask;
 pub mod pattern;
 pub mod rounding;
 pub mod symmetric;
 
+pub use cpu::ROW_CHUNK;
+pub use cpu::energy::energy;
+pub use cpu::factor::{NonPositivePivot, factor};
+pub use cpu::gram::{column_sums, gram};
+pub use cpu::refine::refine;
+pub use cpu::sweep::sweep;
 pub use forward::{Qkv, attention, gated_residual, gelu, layer_norm_modulate, linear, rms_norm, rope};
 pub use mask::Mask;
 pub use pattern::{CountRule, NM, Pattern, Sparsity};
 pub use rounding::Rounding;
 pub use symmetric::{Factor, Symmetric};
+
+/// What is added to the diagonal before factoring, after dead columns got 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Damping {
+    /// `fraction * mean(diag H)` everywhere (SparseGPT, OBS-Diff).
+    Mean(f64),
+    /// `fraction * diag H`.
+    Diagonal(f64),
+}
 
 /// What a column sweep selects and how.
 #[derive(Debug, Clone, Copy, PartialEq)]

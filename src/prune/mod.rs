@@ -7,12 +7,9 @@ use std::time::{Duration, Instant};
 use crate::calibration::TapHessian;
 use crate::error::{Error, Result};
 use crate::model::taps::{Linear, Tap};
-use crate::ops::cpu::ROW_CHUNK;
-use crate::ops::cpu::energy::energy;
-use crate::ops::cpu::factor::{Damping, factor};
-use crate::ops::cpu::refine::refine;
-use crate::ops::cpu::sweep::sweep;
-use crate::ops::{Factor, Mask, Pattern, Rounding, SweepOptions, Symmetric};
+use crate::ops::{
+    Damping, Factor, Mask, Pattern, ROW_CHUNK, Rounding, SweepOptions, Symmetric, energy, factor, refine, sweep,
+};
 use crate::recipe::{Method, Recipe, Refine};
 
 /// One Linear before pruning.

@@ -18,19 +18,10 @@ use rayon::prelude::*;
 
 use super::triangle::{factor_upper, invert_upper};
 use super::{ROW_CHUNK, view, view_mut};
-use crate::ops::{Factor, Symmetric};
+use crate::ops::{Damping, Factor, Symmetric};
 
 /// Columns factored at a time: its float64 work is `d * 128^2 / 3`, its products have depth of at least 128.
 const BLOCK: usize = 128;
-
-/// What is added to the diagonal before factoring, after dead columns got 1.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Damping {
-    /// `fraction * mean(diag H)` everywhere (SparseGPT, OBS-Diff).
-    Mean(f64),
-    /// `fraction * diag H`.
-    Diagonal(f64),
-}
 
 impl Damping {
     fn values(self, diagonal: &[f32]) -> Vec<f32> {

@@ -13,6 +13,7 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, Par};
 use rayon::prelude::*;
 
+use super::simd::vectorized;
 use super::{view, view_mut};
 use crate::ops::Symmetric;
 
@@ -36,4 +37,30 @@ pub fn gram(h: &mut Symmetric, x: &[f32], weight: f32) {
         let (left, right) = (x.subcols(start, height).transpose(), x.subcols(0, start + height));
         matmul(target, Accum::Add, left, right, weight, Par::Seq);
     });
+}
+
+/// Sum over tokens of each column of `x`, f32 `[tokens, columns]`: in f32 within 64 rows and in float64 beyond.
+/// A sum is not finite if an input is not.
+pub fn column_sums(x: &[f32], columns: usize) -> Vec<f64> {
+    const ROWS: usize = 64;
+    let partial: Vec<Vec<f32>> = x
+        .par_chunks(ROWS * columns)
+        .map(|rows| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    let mut sums = vec![0.0f32; columns];
+                    for row in rows.chunks_exact(columns) {
+                        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+                    }
+                    sums
+                },
+            )
+        })
+        .collect();
+    let mut total = vec![0.0; columns];
+    for sums in partial {
+        total.iter_mut().zip(sums).for_each(|(total, sum)| *total += f64::from(sum));
+    }
+    total
 }

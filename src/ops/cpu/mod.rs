@@ -22,7 +22,7 @@ use faer::{MatMut, MatRef};
 use simd::vectorized;
 
 /// Rows of a weight matrix that one task takes: enough to reach the matrix peak, few enough to share out.
-pub(crate) const ROW_CHUNK: usize = 256;
+pub const ROW_CHUNK: usize = 256;
 
 /// Row-major `data` as a matrix with `columns` columns.
 fn view(data: &[f32], columns: usize) -> MatRef<'_, f32> {
