@@ -93,8 +93,11 @@ pub struct Plan {
     pub arithmetic: Arithmetic,
 }
 
-/// Memory of the process itself: code, thread stacks, packing buffers of the matrix products.
-const PROCESS_BYTES: u64 = 48 << 20;
+/// Memory of the process itself: code and tables.
+const PROCESS_BYTES: u64 = 20 << 20;
+
+/// Memory of each thread: its stack and the packing buffers of the matrix products.
+const THREAD_BYTES: u64 = 2 << 20;
 
 /// The taps that `recipe` prunes, unit by unit; Linears that it leaves out are gone from their taps.
 pub fn chosen_units(arch: &Architecture, recipe: &Recipe) -> Vec<Vec<Tap>> {
@@ -198,7 +201,8 @@ pub fn parameters(arch: &Architecture) -> u64 {
 /// Peak bytes of one package: the model, and the larger of calibration (all Hessians and the activations) and
 /// solution (Hessians not yet used up and the workspace of one tap).
 fn package_peak(arch: &Architecture, package: &[Tap], recipe: &Recipe, work: &Workload) -> u64 {
-    let model = parameters(arch) * work.bytes_per_weight + PROCESS_BYTES;
+    let process = PROCESS_BYTES + work.threads as u64 * THREAD_BYTES;
+    let model = parameters(arch) * work.bytes_per_weight + process;
     let mut remaining: u64 = package.iter().map(|tap| Symmetric::bytes(tap.columns)).sum();
     let mut peak = remaining + activation_bytes(arch, work);
     for tap in package {
