@@ -35,6 +35,8 @@ struct Chunk<'a> {
     /// `[rows, d]`: D, dense minus finished, left of the block.
     change: &'a mut [f32],
     keep: &'a mut [bool],
+    /// `[rows, width]`: `D R[..start, B]`.
+    projected: Vec<f32>,
     /// `[rows, width]`: the block's weights with all earlier columns compensated.
     block: Vec<f32>,
     /// `[rows, width]`: `|w| / U[i, i]`, whose order is that of `w^2 / U[i, i]^2`.
@@ -71,7 +73,8 @@ pub fn sweep(weight: &mut [f32], factor: &Factor, options: &SweepOptions) -> Swe
         .zip(mask.as_mut_slice().chunks_mut(ROW_CHUNK * d))
         .map(|((weight, change), keep)| {
             let rows = weight.len() / d;
-            Chunk { rows, weight, change, keep, block: Vec::new(), scores: Vec::new(), loss: 0.0 }
+            let (projected, block, scores) = (Vec::new(), Vec::new(), Vec::new());
+            Chunk { rows, weight, change, keep, projected, block, scores, loss: 0.0 }
         })
         .collect();
 
@@ -131,9 +134,9 @@ impl Chunk<'_> {
         if start > 0 {
             let done = view(self.change, d).subcols(0, start);
             let above = view(&block.factor.matrix.data[..start * d], d).subcols(start, width);
-            let mut projected = vec![0.0; self.rows * width];
-            matmul(view_mut(&mut projected, width), Accum::Replace, done, above, 1.0, Par::Seq);
-            let (projected, inverse) = (view(&projected, width), view(&block.inverse, width));
+            self.projected.resize(self.rows * width, 0.0);
+            matmul(view_mut(&mut self.projected, width), Accum::Replace, done, above, 1.0, Par::Seq);
+            let (projected, inverse) = (view(&self.projected, width), view(&block.inverse, width));
             matmul(view_mut(&mut self.block, width), Accum::Add, projected, inverse, 1.0, Par::Seq);
         }
     }
