@@ -28,7 +28,7 @@ pub struct SamplingArgs {
     /// Row i starts from the noise of SEED + i, unless the file of embeddings holds latents [default: 0]
     #[arg(long)]
     seed: Option<u64>,
-    /// Samples per forward pass; 0 takes as many as make about 8192 image tokens [default: 0]
+    /// Samples per forward pass; 0 takes as many as make about 256 image tokens [default: 0]
     #[arg(long, value_name = "SAMPLES")]
     batch_size: Option<usize>,
     /// How weights are held while the model runs; arithmetic on the CPU is always f32
