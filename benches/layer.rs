@@ -1,49 +1,18 @@
 //! CPU time of pruning one Linear with a given Hessian, and of accumulating that Hessian, beside the peers
 //! named in the ids. Time is process CPU time (all threads), so that threads are not mistaken for speed.
 
+mod support;
+
 use std::hint::black_box;
 use std::time::Duration;
 
-use cpu_time::ProcessTime;
-use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BatchSize, Criterion, Throughput};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatRef, Par};
 use obsdiff::ops::{
     CountRule, Damping, NM, Pattern, Rounding, Sparsity, SweepOptions, Symmetric, factor, gram, refine, sweep,
 };
-
-/// Process CPU time as criterion's measure.
-struct CpuTime;
-
-impl Measurement for CpuTime {
-    type Intermediate = ProcessTime;
-    type Value = Duration;
-
-    fn start(&self) -> ProcessTime {
-        ProcessTime::now()
-    }
-
-    fn end(&self, start: ProcessTime) -> Duration {
-        start.elapsed()
-    }
-
-    fn add(&self, left: &Duration, right: &Duration) -> Duration {
-        *left + *right
-    }
-
-    fn zero(&self) -> Duration {
-        Duration::ZERO
-    }
-
-    fn to_f64(&self, value: &Duration) -> f64 {
-        value.as_nanos() as f64
-    }
-
-    fn formatter(&self) -> &dyn ValueFormatter {
-        WallTime.formatter()
-    }
-}
+use support::CpuTime;
 
 fn random(seed: u32, n: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
@@ -133,11 +102,7 @@ fn accumulate(c: &mut Criterion<CpuTime>) {
 }
 
 fn main() {
-    let mut criterion = Criterion::default()
-        .with_measurement(CpuTime)
-        .measurement_time(Duration::from_secs(5))
-        .warm_up_time(Duration::from_millis(500))
-        .configure_from_args();
+    let mut criterion = support::criterion(Duration::from_secs(5));
     accumulate(&mut criterion);
     layer(&mut criterion);
     criterion.final_summary();
