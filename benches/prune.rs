@@ -44,6 +44,7 @@ fn digits(c: &mut Criterion<CpuTime>) {
             recipe: Recipe::resolve(&patch).expect("a valid recipe"),
             sampling: patch,
             dtype: candle_core::DType::F32,
+            journal: None,
             command: Vec::new(),
         };
         group.bench_function(name, |b| b.iter(|| prune(&job, &Silent).expect("the job succeeds")));

@@ -68,8 +68,8 @@ pub enum Error {
     #[error("the tensor runtime stopped: {0}; please report this as a bug")]
     Runtime(#[from] candle_core::Error),
     /// The user interrupted the run (exit code 130).
-    #[error("interrupted; nothing was written")]
-    Interrupted,
+    #[error("interrupted; no output was written{}", if *.journaled { ", run the same command again to go on where it stopped" } else { " (with --journal an interrupted job can go on later)" })]
+    Interrupted { journaled: bool },
 }
 
 impl Error {
@@ -86,7 +86,7 @@ impl Error {
             | Error::Io { .. } => 3,
             Error::NonFinite { .. } | Error::NotPositiveDefinite { .. } | Error::NoCalibrationData { .. } => 4,
             Error::DiskFull { .. } | Error::NotEnoughSpace { .. } | Error::OutOfMemory { .. } => 5,
-            Error::Interrupted => 130,
+            Error::Interrupted { .. } => 130,
         }
     }
 

@@ -11,6 +11,7 @@ pub mod conditioning;
 pub mod error;
 pub mod inspect;
 pub mod job;
+pub mod journal;
 pub mod memory;
 pub mod model;
 pub mod ops;

@@ -50,7 +50,7 @@ impl Progress for Bars {
 
     fn advance(&self) -> Result<()> {
         self.bar().inc(1);
-        if self.interrupted.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+        if self.interrupted.load(Ordering::Relaxed) { Err(Error::Interrupted { journaled: false }) } else { Ok(()) }
     }
 }
 

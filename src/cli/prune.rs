@@ -32,6 +32,10 @@ pub struct Args {
     patch: Patch,
     #[command(flatten)]
     sampling: SamplingArgs,
+    /// Keep finished packages in this folder, so that an interrupted job goes on where it stopped when the same
+    /// command is run again; it is removed when the job is done.
+    #[arg(long, value_name = "FOLDER")]
+    journal: Option<PathBuf>,
     /// Replace an existing output folder.
     #[arg(long)]
     overwrite: bool,
@@ -53,6 +57,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
         recipe: Recipe::resolve(&patch)?,
         sampling: patch,
         dtype: args.sampling.weight_dtype(),
+        journal: args.journal.clone(),
         command: std::env::args().collect(),
     };
     let bars = Bars::new();

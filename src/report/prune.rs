@@ -2,7 +2,7 @@
 //!
 //! `obsdiff.json` depends on the input alone; what differs from run to run is in `run.json`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::checkpoint::Pipeline;
@@ -16,7 +16,7 @@ use crate::recipe::Patch;
 pub const SCHEMA: &str = "obsdiff.prune/1";
 
 /// One pruned Linear.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LayerReport {
     pub name: String,
     /// The Linear whose input is the tap that this one was calibrated with.
@@ -52,7 +52,7 @@ impl LayerReport {
 }
 
 /// The health of one Hessian.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HessianReport {
     pub tap: String,
     pub columns: usize,

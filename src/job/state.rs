@@ -1,0 +1,165 @@
+//! The model while it is being pruned: weights replaced package by package, reports gathered.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::{Progress, PruneJob, resolved};
+use crate::calibration::TapHessian;
+use crate::checkpoint::convert::from_f32;
+use crate::checkpoint::{Checkpoint, Dtype, Pipeline, SafetensorsFile, TensorOut};
+use crate::conditioning::Conditioning;
+use crate::error::Result;
+use crate::journal::{Journal, PackageReport};
+use crate::model::Transformer;
+use crate::model::taps::Tap;
+use crate::ops::Rounding;
+use crate::plan::Plan;
+use crate::prune::{DenseLayer, PrunedLayer, SolveTimes, solve, solve_by_magnitude};
+use crate::recipe::Recipe;
+use crate::report::prune::{CalibrationReport, HessianReport, LayerReport, PruneReport};
+use crate::sampling::Sampler;
+
+/// The model while it is being pruned.
+pub(super) struct State<'a> {
+    pub(super) model: Transformer,
+    checkpoint: &'a Checkpoint,
+    /// Pruned weights that the model's narrower dtype cannot hold exactly.
+    kept_apart: HashMap<String, Vec<f32>>,
+    pub(super) layers: Vec<LayerReport>,
+    pub(super) hessians: Vec<HessianReport>,
+}
+
+impl<'a> State<'a> {
+    /// Nothing pruned yet.
+    pub(super) fn new(model: Transformer, checkpoint: &'a Checkpoint) -> Self {
+        State { model, checkpoint, kept_apart: HashMap::new(), layers: Vec::new(), hessians: Vec::new() }
+    }
+
+    pub(super) fn prune_package(
+        &mut self,
+        package: Vec<Tap>,
+        hessians: Option<Vec<TapHessian>>,
+        index: usize,
+        recipe: &Recipe,
+        times: &mut SolveTimes,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let mut hessians = hessians.map(Vec::into_iter);
+        for tap in package {
+            let dense = self.dense_layers(&tap)?;
+            match hessians.as_mut().and_then(Iterator::next) {
+                Some(mut hessian) => {
+                    hessian.finish()?;
+                    let (pruned, health) = solve(hessian, dense, recipe, times)?;
+                    pruned.into_iter().try_for_each(|layer| self.replace(layer, &tap, index, recipe))?;
+                    self.hessians.push(HessianReport::new(health));
+                }
+                None => {
+                    for layer in dense {
+                        let pruned = solve_by_magnitude(layer, tap.columns, recipe.pattern)?;
+                        self.replace(pruned, &tap, index, recipe)?;
+                    }
+                }
+            }
+            progress.advance()?;
+        }
+        Ok(())
+    }
+
+    fn dense_layers(&self, tap: &Tap) -> Result<Vec<DenseLayer>> {
+        tap.linears
+            .iter()
+            .map(|linear| {
+                let name = linear.weight();
+                let weight = self.checkpoint.to_f32(&name)?;
+                let stored_as = match self.checkpoint.info(&name).map(|info| info.dtype) {
+                    Some(Dtype::F16) => Rounding::F16,
+                    Some(Dtype::BF16) => Rounding::BF16,
+                    _ => Rounding::None,
+                };
+                self.checkpoint.release(&name);
+                Ok(DenseLayer { linear: linear.clone(), weight, stored_as })
+            })
+            .collect()
+    }
+
+    fn replace(&mut self, layer: PrunedLayer, tap: &Tap, package: usize, recipe: &Recipe) -> Result<()> {
+        self.layers.push(LayerReport::new(&layer, tap, package, recipe.pattern));
+        self.set_weight(&layer.name, layer.columns, layer.weight)
+    }
+
+    fn set_weight(&mut self, name: &str, columns: usize, weight: Vec<f32>) -> Result<()> {
+        let tensor_name = format!("{name}.weight");
+        let held = self.model.weight(name)?.dtype();
+        let stored = self.checkpoint.info(&tensor_name).map(|info| info.dtype);
+        let exact = matches!(
+            (held, stored),
+            (DType::F32, _) | (DType::F16, Some(Dtype::F16)) | (DType::BF16, Some(Dtype::BF16))
+        );
+        if !exact {
+            self.kept_apart.insert(tensor_name, weight.clone());
+        }
+        let rows = weight.len() / columns;
+        self.model.set_weight(name, Tensor::from_vec(weight, (rows, columns), &Device::Cpu)?)
+    }
+
+    /// Commits the layers and Hessians that came after the first `before` ones.
+    pub(super) fn commit(&self, journal: &mut Journal, before: (usize, usize)) -> Result<()> {
+        let report =
+            PackageReport { layers: self.layers[before.0..].to_vec(), hessians: self.hessians[before.1..].to_vec() };
+        let names: Vec<String> = report.layers.iter().map(|layer| format!("{}.weight", layer.name)).collect();
+        let mut tensors = Vec::with_capacity(names.len());
+        for name in &names {
+            let (Some(info), Some(weight)) = (self.checkpoint.info(name), self.replacement(name)?) else { continue };
+            let mut bytes = Vec::new();
+            from_f32(&weight, info.dtype, &mut bytes);
+            tensors.push(TensorOut { name, dtype: info.dtype, shape: &info.shape, bytes: bytes.into() });
+        }
+        journal.commit(&tensors, &report)
+    }
+
+    /// Takes over a package that an earlier run finished.
+    pub(super) fn restore(&mut self, (weights, report): (SafetensorsFile, PackageReport)) -> Result<()> {
+        for layer in &report.layers {
+            self.set_weight(&layer.name, layer.columns, weights.to_f32(&format!("{}.weight", layer.name))?)?;
+        }
+        self.layers.extend(report.layers);
+        self.hessians.extend(report.hessians);
+        Ok(())
+    }
+
+    /// The new values of tensor `name`, if it was pruned.
+    pub(super) fn replacement(&self, name: &str) -> Result<Option<Cow<'_, [f32]>>> {
+        if let Some(weight) = self.kept_apart.get(name) {
+            return Ok(Some(Cow::Borrowed(weight)));
+        }
+        let module = name.strip_suffix(".weight").unwrap_or(name);
+        if !self.layers.iter().any(|layer| layer.name == module) {
+            return Ok(None);
+        }
+        let weight = self.model.weight(module)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        Ok(Some(Cow::Owned(weight)))
+    }
+
+    pub(super) fn report(
+        &self,
+        job: &PruneJob,
+        pipeline: &Pipeline,
+        sampler: &Sampler,
+        calibration: Option<&Conditioning>,
+        plan: &Plan,
+    ) -> PruneReport {
+        let recipe = &job.recipe;
+        let resolved = resolved(recipe, sampler, plan.packages.len());
+        let calibration = calibration.map(|calibration| CalibrationReport {
+            samples: calibration.rows(),
+            text_tokens: calibration.tokens(),
+            noise_from_file: calibration.latents.is_some(),
+            sigmas: sampler.schedule().sigmas.clone(),
+            timestep_weights: recipe.timestep_weights.weights(&sampler.schedule().sigmas, recipe.weight_range),
+        });
+        PruneReport::new(pipeline, resolved, calibration, self.layers.clone(), self.hessians.clone(), plan.clone())
+    }
+}

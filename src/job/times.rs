@@ -1,0 +1,57 @@
+//! What a run takes: time per stage, memory planned and measured.
+
+use std::time::{Duration, Instant};
+
+use super::PruneJob;
+use crate::plan::Plan;
+use crate::prune::SolveTimes;
+use crate::report::prune::RunReport;
+
+/// Stopwatch of the stages.
+pub(super) struct Times {
+    started: Instant,
+    last: Instant,
+    pub(super) load: Duration,
+    pub(super) forward: Duration,
+    pub(super) hessians: Duration,
+    pub(super) solve: SolveTimes,
+    pub(super) save: Duration,
+}
+
+impl Times {
+    pub(super) fn start() -> Self {
+        let now = Instant::now();
+        let zero = Duration::ZERO;
+        let solve = SolveTimes::default();
+        Times { started: now, last: now, load: zero, forward: zero, hessians: zero, solve, save: zero }
+    }
+
+    /// Time since the last lap.
+    pub(super) fn lap(&mut self) -> Duration {
+        let now = Instant::now();
+        let spent = now - self.last;
+        self.last = now;
+        spent
+    }
+
+    pub(super) fn report(&self, job: &PruneJob, plan: &Plan) -> RunReport {
+        let stages = [
+            ("load", self.load),
+            ("forward", self.forward),
+            ("hessians", self.hessians),
+            ("factor", self.solve.factor),
+            ("sweep", self.solve.sweep),
+            ("refine", self.solve.refine),
+            ("error", self.solve.error),
+            ("save", self.save),
+        ];
+        RunReport {
+            command: job.command.clone(),
+            threads: rayon::current_num_threads(),
+            seconds: self.started.elapsed().as_secs_f64(),
+            stages: stages.iter().map(|(name, time)| (name.to_string(), time.as_secs_f64())).collect(),
+            planned_peak_bytes: plan.peak_bytes,
+            measured_peak_bytes: crate::memory::peak(),
+        }
+    }
+}
