@@ -5,14 +5,10 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::header::Dtype;
+use crate::ops::Rounding;
 
 /// Elements that one task converts: large enough to hide the scheduling, small enough to balance.
 const CHUNK: usize = 1 << 16;
-
-/// True for the dtypes that a weight may have: F32, F16, BF16.
-pub fn is_weight_dtype(dtype: Dtype) -> bool {
-    matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16)
-}
 
 /// Widens little-endian F32, F16 or BF16 `bytes` to `f32` exactly; `None` for other dtypes.
 pub fn to_f32(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
@@ -51,7 +47,7 @@ pub fn to_i64(bytes: &[u8], dtype: Dtype) -> Option<Vec<i64>> {
 /// old content is replaced. Returns false, with `bytes` empty, for other dtypes.
 pub fn from_f32(values: &[f32], dtype: Dtype, bytes: &mut Vec<u8>) -> bool {
     bytes.clear();
-    if !is_weight_dtype(dtype) {
+    if rounding(dtype).is_none() {
         return false;
     }
     let size = dtype.bitsize() / 8;
@@ -64,13 +60,13 @@ pub fn from_f32(values: &[f32], dtype: Dtype, bytes: &mut Vec<u8>) -> bool {
     true
 }
 
-/// The value that `value` becomes when stored as `dtype` and read again; unchanged for dtypes other than
-/// F16 and BF16.
-pub fn round_to(value: f32, dtype: Dtype) -> f32 {
+/// How values are rounded when stored as `dtype`; `None` for a dtype that weights are not stored in.
+pub fn rounding(dtype: Dtype) -> Option<Rounding> {
     match dtype {
-        Dtype::BF16 => bf16::from_f32(value).to_f32(),
-        Dtype::F16 => f16::from_f32(value).to_f32(),
-        _ => value,
+        Dtype::F32 => Some(Rounding::None),
+        Dtype::F16 => Some(Rounding::F16),
+        Dtype::BF16 => Some(Rounding::BF16),
+        _ => None,
     }
 }
 
@@ -127,16 +123,6 @@ mod tests {
             for (i, (a, b)) in values.iter().zip(&again).enumerate() {
                 assert!(a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()), "{dtype} bits {i:#06x}: {a} {b}");
             }
-        }
-    }
-
-    #[test]
-    fn halves_round_to_nearest_even() {
-        let one = 1.0f32;
-        for (dtype, ulp) in [(Dtype::BF16, 2f32.powi(-7)), (Dtype::F16, 2f32.powi(-10))] {
-            assert_eq!(round_to(one + ulp / 2.0, dtype), one, "{dtype}: tie to even, down");
-            assert_eq!(round_to(one + 1.5 * ulp, dtype), one + 2.0 * ulp, "{dtype}: tie to even, up");
-            assert_eq!(round_to(one + 0.51 * ulp, dtype), one + ulp, "{dtype}: above the tie");
         }
     }
 

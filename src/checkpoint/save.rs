@@ -8,13 +8,14 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde_json::Value;
 
-use super::convert::{from_f32, round_to};
+use super::convert::{from_f32, rounding};
 use super::file::SafetensorsFile;
 use super::header::{Dtype, TensorInfo, render};
 use super::pipeline::{CONFIG, MODEL_INDEX, Pipeline};
 use super::shards::{Checkpoint, INDEX_FILE};
 use super::writer::{AtomicFile, write_atomic};
 use crate::error::{Error, Result};
+use crate::ops::Rounding;
 
 /// The key of `config.json` under which the pruning is described.
 pub const OBS_DIFF_KEY: &str = "_obs_diff";
@@ -152,7 +153,8 @@ fn write_rounded(file: &mut AtomicFile, source: &Path, name: &str, info: &Tensor
 
 /// The first value that is NaN, infinite, or too large for `dtype`.
 fn first_not_finite(values: &[f32], dtype: Dtype) -> Option<f32> {
-    values.par_iter().copied().find_first(|&value| !round_to(value, dtype).is_finite())
+    let rounding = rounding(dtype).unwrap_or(Rounding::None);
+    values.par_iter().copied().find_first(|&value| !rounding.apply(value).is_finite())
 }
 
 /// Everything in a transformer folder but weights in any format, the configuration and our own files.

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 
 use super::config::Architecture;
-use super::convert::is_weight_dtype;
+use super::convert::rounding;
 use super::file::SafetensorsFile;
 use super::header::{DistinctMap, TensorInfo};
 use super::shapes::{expected_tensors, is_block_tensor};
@@ -138,7 +138,7 @@ impl Checkpoint {
                     found: info.shape.clone(),
                 });
             }
-            if !is_weight_dtype(info.dtype) {
+            if rounding(info.dtype).is_none() {
                 return Err(Error::Unsupported {
                     what: format!("dtype of tensor `{name}` in {}", path().display()),
                     found: info.dtype.to_string(),

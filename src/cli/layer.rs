@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::table::{Align, Table, seconds};
 use crate::calibration::TapHessian;
+use crate::checkpoint::convert::{from_f32, rounding};
 use crate::checkpoint::file::SafetensorsFile;
 use crate::checkpoint::header::Dtype;
 use crate::checkpoint::writer::{TensorOut, write_safetensors};
@@ -149,7 +150,9 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
         return Err(Error::NoCalibrationData { tensor: weight.name.clone() });
     }
 
-    let stored_as = rounding_of(&weight)?;
+    // float64 weights come back as float32, the precision they are pruned in.
+    let dtype = if weight.dtype == Dtype::F64 { Dtype::F32 } else { weight.dtype };
+    let stored_as = rounding(dtype).unwrap_or(Rounding::None);
     let linear = Linear { name: weight.name.clone(), rows };
     let dense = DenseLayer { linear, weight: weight.values, stored_as };
     let mut times = SolveTimes::default();
@@ -248,19 +251,6 @@ fn check_symmetric(given: &Loaded, columns: usize) -> Result<()> {
     Ok(())
 }
 
-fn rounding_of(weight: &Loaded) -> Result<Rounding> {
-    match weight.dtype {
-        Dtype::F32 | Dtype::F64 => Ok(Rounding::None),
-        Dtype::F16 => Ok(Rounding::F16),
-        Dtype::BF16 => Ok(Rounding::BF16),
-        other => Err(Error::Unsupported {
-            what: format!("dtype of `{}` in {}", weight.name, weight.path.display()),
-            found: other.to_string(),
-            supported: "F64, F32, F16, BF16".into(),
-        }),
-    }
-}
-
 fn write_output(
     path: &Path,
     weight: &[f32],
@@ -270,10 +260,8 @@ fn write_output(
     diagonal: &[f32],
     summary: &serde_json::Value,
 ) -> Result<()> {
-    // float64 weights come back as float32, the precision they were pruned in.
-    let dtype = if dtype == Dtype::F64 { Dtype::F32 } else { dtype };
     let mut bytes = Vec::new();
-    crate::checkpoint::convert::from_f32(weight, dtype, &mut bytes);
+    from_f32(weight, dtype, &mut bytes);
     let mask: Vec<u8> = keep.iter().map(|&keep| u8::from(keep)).collect();
     let columns = [shape[1]];
     let tensors = [

@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::{Progress, PruneJob, resolved};
 use crate::calibration::TapHessian;
-use crate::checkpoint::convert::from_f32;
+use crate::checkpoint::convert::{from_f32, rounding};
 use crate::checkpoint::{Checkpoint, Dtype, Pipeline, SafetensorsFile, TensorOut};
 use crate::conditioning::Conditioning;
 use crate::error::Result;
@@ -74,11 +74,8 @@ impl<'a> State<'a> {
             .map(|linear| {
                 let name = linear.weight();
                 let weight = self.checkpoint.to_f32(&name)?;
-                let stored_as = match self.checkpoint.info(&name).map(|info| info.dtype) {
-                    Some(Dtype::F16) => Rounding::F16,
-                    Some(Dtype::BF16) => Rounding::BF16,
-                    _ => Rounding::None,
-                };
+                let stored_as = self.checkpoint.info(&name).and_then(|info| rounding(info.dtype));
+                let stored_as = stored_as.unwrap_or(Rounding::None);
                 self.checkpoint.release(&name);
                 Ok(DenseLayer { linear: linear.clone(), weight, stored_as })
             })
