@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 pub struct OutputFolder {
     partial: PathBuf,
     destination: PathBuf,
+    /// Folders above the destination that did not exist, outermost first.
+    created: Vec<PathBuf>,
     overwrite: bool,
     committed: bool,
 }
@@ -21,11 +23,11 @@ pub struct OutputFolder {
 impl OutputFolder {
     /// Checks everything that could refuse the output, then starts it: the destination is free (or a model
     /// folder and `overwrite` is given), shares no path with the `inputs` (files and folders that are read),
-    /// and has room for `needed` bytes.
+    /// and has room for `needed` bytes. Missing folders above it are created.
     ///
     /// # Errors
     /// [`Error::OutputExists`], [`Error::Usage`] (overlap with an input, or overwriting what is no model
-    /// folder), [`Error::Missing`] (no parent folder), [`Error::NotEnoughSpace`], [`Error::Io`].
+    /// folder), [`Error::NotEnoughSpace`], [`Error::Io`].
     pub fn create(destination: impl AsRef<Path>, inputs: &[&Path], needed: u64, overwrite: bool) -> Result<Self> {
         let given = destination.as_ref();
         let exists = given.symlink_metadata().is_ok();
@@ -46,15 +48,18 @@ impl OutputFolder {
         if exists {
             check_replaceable(&destination)?;
         }
-        check_free_space(parent_of(&destination), needed)?;
+        let missing: Vec<&Path> = destination.ancestors().skip(1).take_while(|folder| !folder.exists()).collect();
+        check_free_space(parent_of(missing.last().unwrap_or(&destination.as_path())), needed)?;
 
+        let created: Vec<PathBuf> = missing.into_iter().rev().map(Path::to_path_buf).collect();
+        fs::create_dir_all(parent_of(&destination)).map_err(|e| Error::io(parent_of(&destination), e))?;
         let partial = partial_sibling(&destination)?;
         if partial.is_dir() {
             // Left by a killed process whose number this one got.
             fs::remove_dir_all(&partial).map_err(|e| Error::io(&partial, e))?;
         }
         fs::create_dir(&partial).map_err(|e| Error::io(&partial, e))?;
-        Ok(OutputFolder { partial, destination, overwrite, committed: false })
+        Ok(OutputFolder { partial, destination, created, overwrite, committed: false })
     }
 
     /// Where to write until the commit.
@@ -100,10 +105,15 @@ impl OutputFolder {
 
 impl Drop for OutputFolder {
     fn drop(&mut self) {
-        if !self.committed
-            && let Err(error) = fs::remove_dir_all(&self.partial)
-        {
+        if self.committed {
+            return;
+        }
+        if let Err(error) = fs::remove_dir_all(&self.partial) {
             tracing::warn!("could not remove the incomplete output {}: {error}", self.partial.display());
+        }
+        for folder in self.created.iter().rev() {
+            // Somebody else may have put something there; then it stays.
+            let _ = fs::remove_dir(folder);
         }
     }
 }
@@ -126,7 +136,7 @@ pub fn check_free_space(folder: &Path, needed: u64) -> Result<()> {
     Ok(())
 }
 
-/// The absolute path without links; a new folder's parent must exist.
+/// The absolute path; links are followed as far as it exists.
 fn resolve(given: &Path, exists: bool) -> Result<PathBuf> {
     if exists {
         return given.canonicalize().map_err(|e| Error::io(given, e));
@@ -135,12 +145,10 @@ fn resolve(given: &Path, exists: bool) -> Result<PathBuf> {
         .file_name()
         .ok_or_else(|| Error::Usage(format!("{} does not end in a name; choose another output", given.display())))?;
     let parent = parent_of(given);
-    let parent = parent.canonicalize().map_err(|e| match e.kind() {
-        ErrorKind::NotFound => {
-            Error::Missing { path: parent.to_path_buf(), needed_for: "as the folder of the output".into() }
-        }
-        _ => Error::io(parent, e),
-    })?;
+    let parent = match parent.canonicalize() {
+        Err(e) if e.kind() == ErrorKind::NotFound && parent.symlink_metadata().is_err() => resolve(parent, false)?,
+        found => found.map_err(|e| Error::io(parent, e))?,
+    };
     Ok(parent.join(name))
 }
 

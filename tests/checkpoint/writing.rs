@@ -237,9 +237,30 @@ fn too_little_space_is_told_up_front() {
     let parent = tempfile::tempdir().unwrap();
     let error = OutputFolder::create(parent.path().join("out"), &[], u64::MAX, false).unwrap_err();
     assert!(error.exit_code() == 5 && error.to_string().contains("18446744073709551615"), "{error}");
-    let missing = OutputFolder::create(parent.path().join("no/out"), &[], 0, false).unwrap_err();
-    assert!(missing.exit_code() == 3 && missing.to_string().contains("does not exist"), "{missing}");
+    let error = OutputFolder::create(parent.path().join("new/out"), &[], u64::MAX, false).unwrap_err();
+    assert_eq!(error.exit_code(), 5, "{error}");
     assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn missing_folders_above_the_output_appear_and_go_with_it() {
+    let parent = tempfile::tempdir().unwrap();
+    let out = parent.path().join("new/newer/out");
+    let start = || OutputFolder::create(&out, &[], 0, false);
+    drop(start().unwrap());
+    assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+
+    let abandoned = start().unwrap();
+    fs::write(parent.path().join("new/stranger"), b"x").unwrap();
+    drop(abandoned);
+    assert!(parent.path().join("new/stranger").is_file() && !parent.path().join("new/newer").exists());
+
+    start().unwrap().commit().unwrap();
+    assert_eq!(fs::read_dir(parent.path().join("new/newer")).unwrap().count(), 1);
+    let inside = OutputFolder::create(out.join("new/model"), &[&out], 0, false).unwrap_err();
+    assert!(inside.to_string().contains("lie in each other"), "{inside}");
+    let dots = OutputFolder::create(parent.path().join("no/../model"), &[], 0, false).unwrap_err();
+    assert_eq!(dots.exit_code(), 2, "{dots}");
 }
 
 #[cfg(unix)]

@@ -1,7 +1,7 @@
 //! Least-squares refinement on a fixed mask: `min tr((W - V) H (W - V)^T)` over the support of `V`, by
 //! conjugate gradients preconditioned with the diagonal (PCG; ALPS, Meng et al. 2024, section 3.3).
 //!
-//! Rows are independent problems, so tasks take [`ROW_CHUNK`] rows through all iterations; an iteration is one
+//! Rows are independent problems, so tasks take `ROW_CHUNK` rows through all iterations; an iteration is one
 //! product of the chunk with H.
 
 use faer::linalg::matmul::matmul;

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A block therefore costs one product of depth `b0` and a `|B|`-sized inverse. Rows are independent but for
-//! the unstructured selection, so tasks take [`ROW_CHUNK`] rows each; per block:
+//! the unstructured selection, so tasks take `ROW_CHUNK` rows each; per block:
 //!
 //! ```text
 //!   1. all chunks: update W_B, score it, histogram           (product on the matrix units)
