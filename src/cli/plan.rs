@@ -24,7 +24,7 @@ pub struct Args {
     /// Calibration samples.
     #[arg(long, default_value_t = 100)]
     samples: usize,
-    /// Text tokens per prompt: 333 for SD3 (77 + 256), 512 for FLUX unless given.
+    /// Text tokens per prompt [default: SD3 333 (77 + 256), FLUX.1-dev 512, FLUX.1-schnell 256]
     #[arg(long, value_name = "TOKENS")]
     text_tokens: Option<usize>,
     /// Memory to stay within, such as 80GiB or 16GB, for --packages auto; without it that of this machine for a

@@ -128,7 +128,7 @@ fn prune_all(job: &PruneJob, progress: &dyn Progress) -> Result<Outcome> {
     }
 
     progress.begin("save", 1);
-    let report = state.report(job, &pipeline, &sampler, calibration.as_ref(), &plan);
+    let report = state.report(job, &pipeline, &sampler, calibration.as_ref(), plan.packages.len());
     copy_components(&pipeline, output.path())?;
     let transformer = pipeline.transformer_in(output.path());
     save_like(&checkpoint, &transformer, |name| state.replacement(name))?;
@@ -137,7 +137,7 @@ fn prune_all(job: &PruneJob, progress: &dyn Progress) -> Result<Outcome> {
     write_atomic(output.path().join(RECIPE_FILE), report.recipe.to_toml().as_bytes())?;
     write_atomic(output.path().join("README.md"), model_card(&report).as_bytes())?;
     times.save = times.lap();
-    let run = times.report(job, &plan);
+    let run = times.report(job, plan);
     write_json(&output.path().join(RUN_FILE), &run)?;
     progress.advance()?;
     output.commit()?;

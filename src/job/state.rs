@@ -15,7 +15,6 @@ use crate::journal::{Journal, PackageReport};
 use crate::model::Transformer;
 use crate::model::taps::Tap;
 use crate::ops::Rounding;
-use crate::plan::Plan;
 use crate::prune::{DenseLayer, PrunedLayer, SolveTimes, solve, solve_by_magnitude};
 use crate::recipe::Recipe;
 use crate::report::prune::{CalibrationReport, HessianReport, LayerReport, PruneReport};
@@ -146,10 +145,10 @@ impl<'a> State<'a> {
         pipeline: &Pipeline,
         sampler: &Sampler,
         calibration: Option<&Conditioning>,
-        plan: &Plan,
+        packages: usize,
     ) -> PruneReport {
         let recipe = &job.recipe;
-        let resolved = resolved(recipe, sampler, plan.packages.len());
+        let resolved = resolved(recipe, sampler, packages);
         let calibration = calibration.map(|calibration| CalibrationReport {
             samples: calibration.rows(),
             text_tokens: calibration.tokens(),
@@ -157,6 +156,6 @@ impl<'a> State<'a> {
             sigmas: sampler.schedule().sigmas.clone(),
             timestep_weights: recipe.timestep_weights.weights(&sampler.schedule().sigmas, recipe.weight_range),
         });
-        PruneReport::new(pipeline, resolved, calibration, self.layers.clone(), self.hessians.clone(), plan.clone())
+        PruneReport::new(pipeline, resolved, calibration, self.layers.clone(), self.hessians.clone())
     }
 }

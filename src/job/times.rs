@@ -34,7 +34,7 @@ impl Times {
         spent
     }
 
-    pub(super) fn report(&self, job: &PruneJob, plan: &Plan) -> RunReport {
+    pub(super) fn report(&self, job: &PruneJob, plan: Plan) -> RunReport {
         let stages = [
             ("load", self.load),
             ("forward", self.forward),
@@ -51,6 +51,7 @@ impl Times {
             seconds: self.started.elapsed().as_secs_f64(),
             stages: stages.iter().map(|(name, time)| (name.to_string(), time.as_secs_f64())).collect(),
             planned_peak_bytes: plan.peak_bytes,
+            plan,
             measured_peak_bytes: crate::memory::peak(),
         }
     }

@@ -1,6 +1,7 @@
 //! The report of a pruning job: `obsdiff.json`, `run.json`, the model card, and the entry in `config.json`.
 //!
-//! `obsdiff.json` depends on the input alone; what differs from run to run is in `run.json`.
+//! `obsdiff.json` depends on the input alone (with `packages = auto` also on how many packages fit into memory);
+//! what differs from run to run is in `run.json`.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use crate::checkpoint::Pipeline;
 use crate::model::taps::Tap;
 use crate::ops::Pattern;
-use crate::plan::Plan;
+use crate::plan::{Plan, parameters};
 use crate::prune::{HessianHealth, PrunedLayer};
 use crate::recipe::Patch;
 
@@ -103,7 +104,6 @@ pub struct PruneReport {
     pub calibration: Option<CalibrationReport>,
     pub layers: Vec<LayerReport>,
     pub hessians: Vec<HessianReport>,
-    pub plan: Plan,
 }
 
 impl PruneReport {
@@ -113,7 +113,6 @@ impl PruneReport {
         calibration: Option<CalibrationReport>,
         layers: Vec<LayerReport>,
         hessians: Vec<HessianReport>,
-        plan: Plan,
     ) -> Self {
         let pruned: u64 = layers.iter().map(|layer| layer.pruned).sum();
         let prunable: u64 = layers.iter().map(|layer| (layer.rows * layer.columns) as u64).sum();
@@ -125,14 +124,13 @@ impl PruneReport {
             sparsity: pruned as f64 / prunable as f64,
             pruned,
             prunable_parameters: prunable,
-            parameters: plan.parameters,
+            parameters: parameters(&pipeline.architecture),
             mean_relative_error: (!errors.is_empty()).then(|| errors.iter().sum::<f64>() / errors.len() as f64),
             recipe_sha256: recipe.hash(),
             recipe,
             calibration,
             layers,
             hessians,
-            plan,
         }
     }
 
@@ -156,6 +154,8 @@ pub struct RunReport {
     pub seconds: f64,
     /// Seconds per stage, in order.
     pub stages: Vec<(String, f64)>,
+    /// What was planned before it began; depends on the machine's memory and threads.
+    pub plan: Plan,
     pub planned_peak_bytes: u64,
     /// Largest resident set; `None` where the system does not tell.
     pub measured_peak_bytes: Option<u64>,
