@@ -7,9 +7,11 @@ use super::common::Scene;
 #[test]
 fn settings_out_of_range_are_refused_by_their_key() {
     let scene = Scene::new();
-    let cases: [(&[&str], &[&str]); 18] = [
+    let cases: [(&[&str], &[&str]); 20] = [
         (&["--sparsity=1.0"], &["`sparsity`", "[0, 1)", "found 1"]),
         (&["--sparsity=-0.1"], &["`sparsity`", "[0, 1)", "found -0.1"]),
+        (&["--sparsity", "-0.1"], &["`sparsity`", "[0, 1)", "found -0.1"]),
+        (&["--weight-range", "-1", "1"], &["`weight_range`", "found -1 1"]),
         (&["--sparsity=nan"], &["`sparsity`", "[0, 1)", "found NaN"]),
         (&["--sparsity=abc"], &["'abc'", "--sparsity"]),
         (&["--pattern=4:2"], &["`pattern`", "found 4:2"]),
