@@ -182,7 +182,6 @@ fn workload(job: &PruneJob, pipeline: &Pipeline, calibration: Option<&Conditioni
         image_tokens: sampler.size().tokens(),
         text_tokens: calibration.map_or(0, Conditioning::tokens),
         bytes_per_weight: job.dtype.size_in_bytes() as u64,
-        threads: rayon::current_num_threads(),
     }
 }
 

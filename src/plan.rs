@@ -54,7 +54,6 @@ pub struct Workload {
     pub text_tokens: usize,
     /// Bytes per weight while the model runs: 4 for f32, 2 for bf16 and f16.
     pub bytes_per_weight: u64,
-    pub threads: usize,
 }
 
 /// One calibration package.
@@ -202,7 +201,7 @@ fn package_peak(arch: &Architecture, package: &[Tap], recipe: &Recipe, work: &Wo
     let mut remaining: u64 = package.iter().map(|tap| Symmetric::bytes(tap.columns)).sum();
     let mut peak = remaining + activation_bytes(arch, work);
     for tap in package {
-        peak = peak.max(remaining + solve_bytes(tap, recipe, work.threads));
+        peak = peak.max(remaining + solve_bytes(tap, recipe));
         remaining -= Symmetric::bytes(tap.columns);
     }
     model + peak

@@ -91,7 +91,6 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
         image_tokens: sampler.size().tokens(),
         text_tokens: args.text_tokens.unwrap_or_else(|| default_text_tokens(arch)),
         bytes_per_weight: args.sampling.weight_dtype().size_in_bytes() as u64,
-        threads: rayon::current_num_threads(),
     };
     let here = || args.model.as_ref().and_then(|_| crate::memory::available());
     let packages = packages(arch, &recipe, &work, args.memory.or_else(here))?;

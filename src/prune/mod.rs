@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use crate::calibration::TapHessian;
 use crate::error::{Error, Result};
 use crate::model::taps::{Linear, Tap};
-use crate::ops::cpu::ROW_CHUNK;
 use crate::ops::cpu::energy::energy;
 use crate::ops::cpu::factor::{Damping, factor};
 use crate::ops::cpu::refine::refine;
@@ -65,17 +64,16 @@ pub struct SolveTimes {
 const DAMPENING_RETRIES: usize = 2;
 
 /// Bytes that [`solve`] holds at most beside the Hessian itself and the model: dense and pruned weights of the
-/// tap, their masks, the changes of the largest Linear, and the row chunks of the refinement.
-pub fn solve_bytes(tap: &Tap, recipe: &Recipe, threads: usize) -> u64 {
+/// tap, their masks, and the changes of the largest Linear or, while it is refined, three matrices of its size.
+/// The refinement's row chunks count as if all ran at once, so that a plan is the same for any number of threads.
+pub fn solve_bytes(tap: &Tap, recipe: &Recipe) -> u64 {
     let float = size_of::<f32>();
     let rows: usize = tap.linears.iter().map(|linear| linear.rows).sum();
     let largest = tap.linears.iter().map(|linear| linear.rows).max().unwrap_or(0);
-    let chunks = largest.div_ceil(ROW_CHUNK).min(threads);
-    let chunk_matrices = if recipe.refine == Refine::None { 1 } else { 3 };
+    let matrices = if recipe.refine == Refine::None { 1 } else { 3 };
     let weights = rows * tap.columns * (2 * float + size_of::<bool>());
-    let changes = largest * tap.columns * float;
-    let working = chunks * ROW_CHUNK.min(largest) * tap.columns * chunk_matrices * float;
-    (weights + changes.max(working)) as u64
+    let working = largest * tap.columns * matrices * float;
+    (weights + working) as u64
 }
 
 /// Refuses a pattern that does not fit the columns of a tap.

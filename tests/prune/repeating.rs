@@ -46,7 +46,7 @@ fn layers_of_several_row_chunks_do_not_depend_on_threads_either() {
     let run = |threads: &str| {
         let output = folder.path().join(threads);
         let arguments = ["prune", text(&model), "-o", text(&output), "--calibration", text(&calibration)];
-        let sampling = ["--num-inference-steps=1", "--guidance-scale=1"];
+        let sampling = ["--num-inference-steps=1", "--guidance-scale=1", "--batch-size=1"];
         obsdiff_with(&[&arguments[..], &sampling].concat(), |command| {
             command.env("RAYON_NUM_THREADS", threads);
         })
