@@ -94,6 +94,7 @@ fn a_reader_that_has_gone_is_no_error() {
     }
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_result_that_cannot_be_printed_is_an_error() {
     let model = models("sd3_digits/pipeline");

@@ -57,7 +57,9 @@ pub fn shared_folder() -> &'static Path {
     FOLDER.get_or_init(|| {
         let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("shared");
         fs::create_dir_all(&root).unwrap();
-        for process in names_in(&root).iter().filter(|process| !Path::new("/proc").join(process).exists()) {
+        let processes = Path::new("/proc");
+        let has_finished = |process: &&String| processes.is_dir() && !processes.join(process).exists();
+        for process in names_in(&root).iter().filter(has_finished) {
             // Another test binary may be removing the same one.
             let _ = fs::remove_dir_all(root.join(process));
         }
