@@ -12,12 +12,15 @@ use super::common::{
 };
 use crate::support::{files_below, json, names_in, obsdiff, relative_frobenius, tensors, text};
 
+/// N and M of an N:M pattern.
+type Group = (usize, usize);
+
 /// Flags of a pattern and, for N:M, its N and M.
-const PATTERNS: [(&[&str], Option<(usize, usize)>); 3] =
+const PATTERNS: [(&[&str], Option<Group>); 3] =
     [(&["--sparsity=0.5"], None), (&["--pattern=2:4"], Some((2, 4))), (&["--pattern=4:8"], Some((4, 8)))];
 
 /// Every model with every pattern.
-fn for_every_output(check: impl Fn(&str, &Path, Option<(usize, usize)>)) {
+fn for_every_output(check: impl Fn(&str, &Path, Option<Group>)) {
     for name in PIPELINES.iter().chain(&["sd35_medium_sharded_bf16"]) {
         for (flags, group) in PATTERNS {
             check(name, &pruned(name, flags), group);

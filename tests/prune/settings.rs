@@ -10,13 +10,14 @@ const NAME: &str = "sd3_medium";
 #[test]
 fn globs_choose_exactly_the_matching_linears() {
     let dense = weights(&model(NAME));
-    let cases: [(&[&str], &dyn Fn(&str) -> bool); 4] = [
-        (&["--layers=*.ff.net.*"], &|name| name.contains(".ff.net.")),
-        (&["--ignore=*.attn.*"], &|name| !name.contains(".attn.")),
-        (&["--layers=transformer_blocks.1.*", "--ignore=*.to_q"], &|name| {
+    type Chosen = fn(&str) -> bool;
+    let cases: [(&[&str], Chosen); 4] = [
+        (&["--layers=*.ff.net.*"], |name| name.contains(".ff.net.")),
+        (&["--ignore=*.attn.*"], |name| !name.contains(".attn.")),
+        (&["--layers=transformer_blocks.1.*", "--ignore=*.to_q"], |name| {
             name.starts_with("transformer_blocks.1.") && !name.ends_with(".to_q")
         }),
-        (&["--layers", "*.to_k", "*.to_v"], &|name| name.ends_with(".to_k") || name.ends_with(".to_v")),
+        (&["--layers", "*.to_k", "*.to_v"], |name| name.ends_with(".to_k") || name.ends_with(".to_v")),
     ];
     for (flags, chosen) in cases {
         let output = pruned(NAME, flags);
