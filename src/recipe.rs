@@ -88,7 +88,7 @@ pub struct Patch {
     #[arg(long)]
     pub pattern: Option<String>,
     /// Share of weights to remove, in [0, 1); implied by an N:M pattern.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub sparsity: Option<f64>,
     /// How weights are chosen and the rest compensated.
     #[arg(long, value_enum)]
@@ -106,7 +106,7 @@ pub struct Patch {
     #[arg(long, value_name = "COLUMNS")]
     pub block_size: Option<usize>,
     /// Share of the Hessian's mean diagonal that is added to its diagonal.
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     pub dampening: Option<f64>,
     /// Calibration packages: auto (as few as memory allows) or a number.
     #[arg(long, value_name = "auto|N")]
@@ -116,7 +116,7 @@ pub struct Patch {
     #[arg(long, value_name = "SCHEDULE")]
     pub timestep_weights: Option<String>,
     /// Lowest and highest timestep weight of the linear and logarithmic schedules.
-    #[arg(long, value_name = "WEIGHT", num_args = 2)]
+    #[arg(long, value_name = "WEIGHT", num_args = 2, allow_negative_numbers = true)]
     pub weight_range: Option<Vec<f64>>,
     /// How many weights a selection removes.
     #[arg(long, value_enum)]

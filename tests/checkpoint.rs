@@ -10,3 +10,5 @@ mod reading;
 mod validating;
 #[path = "checkpoint/writing.rs"]
 mod writing;
+
+mod support;

@@ -1,14 +1,14 @@
 //! The forward pass against diffusers on small pipelines of every architecture.
 
-mod common;
+mod support;
 
 use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
-use common::{Pipeline, load_transformer, relative_maximum, tensors};
 use obsdiff::Result;
 use obsdiff::model::taps::{Stream, taps};
 use obsdiff::model::{ForwardInput, NoObserver, Observer, Transformer};
+use support::{Pipeline, load_transformer, relative_maximum, tensors};
 
 /// Allowed difference relative to the largest value; diffusers' own float32 differs from float64 by a
 /// tenth of it.
@@ -80,7 +80,7 @@ fn output_and_every_block_match_diffusers() {
 
 #[test]
 fn sharded_bf16_checkpoint_matches_in_either_weight_dtype() {
-    let folder = common::data("pipelines/sd35_medium_sharded_bf16");
+    let folder = support::data("pipelines/sd35_medium_sharded_bf16");
     let reference = tensors(&folder.join("ref/forward_f32arith.safetensors"));
     let wide = load_transformer(&folder, DType::F32);
     let narrow = load_transformer(&folder, DType::BF16);

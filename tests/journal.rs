@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use obsdiff::job::{Progress, PruneJob, prune};
 use obsdiff::recipe::{Patch, Recipe};
 use obsdiff::{Error, Result};
-use support::digits;
+use support::models;
 
 /// Interrupts when the stage `stops_in` begins, or never.
 struct Stops<'a> {
@@ -49,10 +49,10 @@ fn job(output: &Path, journal: Option<&Path>, sparsity: f64) -> PruneJob {
         ..Patch::default()
     };
     PruneJob {
-        model: digits("pipeline"),
+        model: models("sd3_digits/pipeline"),
         output: output.to_path_buf(),
         overwrite: false,
-        calibration: Some(digits("calibration.safetensors")),
+        calibration: Some(models("sd3_digits/calibration.safetensors")),
         recipe: Recipe::resolve(&patch).expect("a valid recipe"),
         sampling: patch,
         dtype: candle_core::DType::F32,

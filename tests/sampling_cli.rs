@@ -1,23 +1,14 @@
 //! `sample` and `compare` as a user runs them.
 
-mod common;
+mod support;
 
 use std::path::Path;
-use std::process::{Command, Output};
 
 use candle_core::{Device, Tensor};
-use common::{data, models, relative_frobenius, tensors};
-
-fn obsdiff(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_obsdiff")).args(arguments).output().unwrap()
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
+use support::{Run, data, models, obsdiff, relative_frobenius, tensors, text};
 
 /// Runs on the digits model; the conditioning file and further arguments are given.
-fn sample(conditioning: &Path, output: &Path, more: &[&str]) -> Output {
+fn sample(conditioning: &Path, output: &Path, more: &[&str]) -> Run {
     let model = models("sd3_digits/pipeline");
     let own = ["sample", text(&model), "--conditioning", text(conditioning), "-o", text(output)];
     obsdiff(&[&own, more].concat())
@@ -42,23 +33,21 @@ fn sample_writes_the_latents_of_diffusers_and_refuses_to_replace_them() {
         "--save-steps",
         "--json",
     ];
-    let run = obsdiff(&arguments);
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    let report: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    let report = obsdiff(&arguments).json();
     assert_eq!((&report["prompts"], &report["guidance_scale"]), (&2.into(), &3.5.into()));
     let (found, expected) =
         (tensors(&output.join("latents.safetensors")), tensors(&pipeline.join("expected.safetensors")));
     assert!(relative_frobenius(&found["latents"], &expected["final_latents"]) < 1e-4);
     assert!(relative_frobenius(&found["step_latents"], &expected["step_latents"]) < 1e-4);
-    assert_eq!(obsdiff(&arguments).status.code(), Some(2));
-    assert!(obsdiff(&[&arguments[..], &["--overwrite"]].concat()).status.success());
+    obsdiff(&arguments).refused(2, &["latents.safetensors exists already", "--overwrite"]);
+    obsdiff(&[&arguments[..], &["--overwrite"]].concat()).succeeded();
 }
 
 #[test]
 fn compare_finds_a_model_equal_to_itself_and_draws_both() {
     let folder = tempfile::tempdir().unwrap();
     let (model, conditioning) = (models("sd3_digits/pipeline"), models("sd3_digits/calibration.safetensors"));
-    let run = obsdiff(&[
+    let report = obsdiff(&[
         "compare",
         text(&model),
         text(&model),
@@ -68,9 +57,8 @@ fn compare_finds_a_model_equal_to_itself_and_draws_both() {
         text(folder.path()),
         "--num-inference-steps=2",
         "--json",
-    ]);
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    let report: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    ])
+    .json();
     assert_eq!((&report["latent_rel"], &report["sparsity"]), (&0.0.into(), &0.0.into()));
     assert_eq!(report["per_item"]["items"], 40);
     assert_eq!(report["bytes"]["dense"], report["bytes"]["pruned"]);
@@ -111,17 +99,14 @@ fn faults_of_the_conditioning_are_named() {
     for (sentence, code, change) in faults {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("out");
-        let run = sample(&spoiled(folder.path(), change), &output, &[]);
-        let message = String::from_utf8(run.stderr).unwrap();
-        assert_eq!(run.status.code(), Some(code), "{sentence}: {message}");
-        assert!(message.contains(sentence), "{sentence}: {message}");
+        sample(&spoiled(folder.path(), change), &output, &[]).refused(code, &[sentence]);
         assert!(!output.exists(), "{sentence}: an output folder was left");
     }
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("conditioning.safetensors");
-    assert_eq!(sample(&file, folder.path(), &[]).status.code(), Some(3));
+    sample(&file, folder.path(), &[]).refused(3, &["conditioning.safetensors does not exist"]);
     std::fs::write(&file, b"not a safetensors file").unwrap();
-    assert_eq!(sample(&file, folder.path(), &[]).status.code(), Some(3));
+    sample(&file, folder.path(), &[]).refused(3, &["not a readable safetensors file"]);
 }
 
 #[test]
@@ -137,13 +122,11 @@ fn flags_that_cannot_be_followed_are_refused() {
         (["--guidance-scale=nan"], 2),
         (["--dtype=int8"], 2),
     ] {
-        let run = sample(&conditioning, &output, &flags);
-        assert_eq!(run.status.code(), Some(code), "{flags:?}: {}", String::from_utf8_lossy(&run.stderr));
+        sample(&conditioning, &output, &flags).refused(code, &[]);
         assert!(!output.exists());
     }
     for dtype in ["--dtype=bf16", "--dtype=f16", "--batch-size=2"] {
-        let run = sample(&conditioning, &output, &[dtype, "--num-inference-steps=1", "--overwrite"]);
-        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        sample(&conditioning, &output, &[dtype, "--num-inference-steps=1", "--overwrite"]).succeeded();
         assert!(output.join("grid.png").exists());
     }
 }

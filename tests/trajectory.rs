@@ -1,13 +1,13 @@
 //! Trajectories against diffusers: the small pipelines and the trained digits model.
 
-mod common;
+mod support;
 
 use candle_core::{DType, Tensor};
-use common::{Pipeline, data, json, load_transformer, models, relative_frobenius, relative_maximum, tensors};
 use obsdiff::Result;
 use obsdiff::conditioning::Conditioning;
 use obsdiff::model::{Observer, Transformer};
 use obsdiff::sampling::{NoProbe, Probe, Sampler, SamplingOptions};
+use support::{Pipeline, data, json, load_transformer, models, relative_frobenius, relative_maximum, tensors};
 
 const BOUND: f64 = 1e-4;
 

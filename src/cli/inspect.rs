@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use crate::cli::output_failed;
 use crate::error::Result;
 use crate::inspect::{Inspection, inspect};
 
@@ -24,8 +23,10 @@ pub struct Args {
 /// Those of [`inspect`], or a failure to print.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     let inspection = inspect(&args.path)?;
-    let text = if args.json { format!("{:#}\n", serde_json::json!(inspection)) } else { table(&inspection) };
-    out.write_all(text.as_bytes()).map_err(output_failed)
+    if args.json {
+        return super::print_json(out, &serde_json::json!(inspection));
+    }
+    super::print(out, &table(&inspection))
 }
 
 fn table(found: &Inspection) -> String {

@@ -11,7 +11,7 @@ mod sampling_args;
 mod table;
 mod validate;
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -40,6 +40,7 @@ enum Command {
 /// Parses the arguments, runs the subcommand, and turns an error into its sentence and exit code. Results go
 /// to stdout, everything else to stderr.
 pub fn main() -> ExitCode {
+    outlive_the_file_size_limit();
     let cli = Cli::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("OBSDIFF_LOG");
     tracing_subscriber::fmt()
@@ -58,6 +59,14 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Lets a write beyond `ulimit -f` fail with an error, which cleans up, instead of killing the process.
+fn outlive_the_file_size_limit() {
+    #[cfg(unix)]
+    if signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Default::default()).is_err() {
+        tracing::debug!("a write beyond the file size limit will kill this process");
+    }
+}
+
 fn run(command: &Command, out: &mut dyn Write) -> Result<()> {
     match command {
         Command::Compare(args) => compare::run(args, out),
@@ -70,14 +79,12 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<()> {
     }
 }
 
-/// Prints a result.
+/// Prints a result. A reader that has gone (`| head`) has what it wanted.
 fn print(out: &mut dyn Write, text: &str) -> Result<()> {
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(output_failed)
-}
-
-/// A result that could not be printed.
-fn output_failed(source: std::io::Error) -> Error {
-    Error::io("standard output", source)
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.map_err(|source| Error::io("standard output", source)),
+    }
 }
 
 /// Prints a result for machines: one object, indented.

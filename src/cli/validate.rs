@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use crate::cli::output_failed;
 use crate::error::{Error, Result};
 use crate::validate::{Validation, validate};
 
@@ -26,8 +25,11 @@ pub struct Args {
 /// [`Error::CheckFailed`] if a check does not hold, those of [`validate`], or a failure to print.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     let validation = validate(&args.out, args.against.as_deref())?;
-    let text = if args.json { format!("{:#}\n", serde_json::json!(validation)) } else { list(&validation) };
-    out.write_all(text.as_bytes()).map_err(output_failed)?;
+    if args.json {
+        super::print_json(out, &serde_json::json!(validation))?;
+    } else {
+        super::print(out, &list(&validation))?;
+    }
     if validation.failed > 0 {
         return Err(Error::CheckFailed(format!(
             "{}: {} of {} checks failed",

@@ -1,15 +1,17 @@
 //! `H += weight * X^T X`, lower triangle only.
 //!
 //! ```text
-//!       columns 0 .. i+TILE
-//!      +----+
-//!  i   |    |            task i computes rows i .. i+TILE up to and including the
-//!      +----+----+       diagonal tile: (d/TILE + 1) / (2 d/TILE) of the full product
-//!      |         |
-//!      +---------+----+
+//!      +---+
+//!      | \ |              one task per tile of the lower triangle, twice as wide as high left of the
+//!      +---+---+          diagonal; tiles on the diagonal compute their lower half only
+//!      |   | \ |
+//!      +---+---+---+
+//!      |       | \ |
+//!      +-------+---+
 //! ```
 
-use faer::linalg::matmul::matmul;
+use faer::linalg::matmul::triangular::BlockStructure::{Rectangular, TriangularLower};
+use faer::linalg::matmul::{matmul, triangular};
 use faer::{Accum, Par};
 use rayon::prelude::*;
 
@@ -17,9 +19,11 @@ use super::simd::vectorized;
 use super::{view, view_mut};
 use crate::ops::Symmetric;
 
-/// Rows of H per task. Smaller wastes less above the diagonal, larger packs X less often; 256 was the best
-/// of 128, 256, 384 and 512 at d = 3072.
-const TILE: usize = 256;
+/// Rows of H per task; 512 was the best of 256, 384 and 512 at d = 3072: smaller tiles pack X more often.
+const TILE: usize = 512;
+
+/// Columns of H per task left of the diagonal: two tiles share the packing of their rows.
+const WIDTH: usize = 2 * TILE;
 
 /// Adds `weight * X^T X` to the lower triangle of `h`. `x`: f32 `[tokens, h.size()]`, row-major.
 ///
@@ -30,12 +34,29 @@ pub fn gram(h: &mut Symmetric, x: &[f32], weight: f32) {
         return;
     }
     let x = view(x, d);
-    h.data.par_chunks_mut(TILE * d).enumerate().for_each(|(tile, rows)| {
-        let start = tile * TILE;
-        let height = rows.len() / d;
-        let target = view_mut(rows, d).subcols_mut(0, start + height);
-        let (left, right) = (x.subcols(start, height).transpose(), x.subcols(0, start + height));
-        matmul(target, Accum::Add, left, right, weight, Par::Seq);
+    let mut tiles = Vec::new();
+    for (tile, rows) in h.data.chunks_mut(TILE * d).enumerate() {
+        let mut rest = view_mut(rows, d);
+        let row = tile * TILE;
+        let mut column = 0;
+        while column <= row {
+            // The last tile of a row is the one on the diagonal.
+            let width = if column == row { TILE.min(d - row) } else { WIDTH.min(row - column) };
+            let (target, right) = rest.split_at_col_mut(width);
+            tiles.push((target, row, column));
+            rest = right;
+            column += width;
+        }
+    }
+    tiles.into_par_iter().for_each(|(target, row, column)| {
+        let left = x.subcols(row, target.nrows()).transpose();
+        let right = x.subcols(column, target.ncols());
+        if row == column {
+            let (lower, full) = (TriangularLower, Rectangular);
+            triangular::matmul(target, lower, Accum::Add, left, full, right, full, weight, Par::Seq);
+        } else {
+            matmul(target, Accum::Add, left, right, weight, Par::Seq);
+        }
     });
 }
 

@@ -1,5 +1,4 @@
-//! Helpers of the integration tests: reference data and comparisons.
-#![allow(dead_code)]
+//! Reference models and their tensors.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -24,6 +23,13 @@ pub fn tensors(path: &Path) -> HashMap<String, Tensor> {
 pub fn json(path: &Path) -> serde_json::Value {
     let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     serde_json::from_str(&text).unwrap()
+}
+
+/// Changes the tensors of a safetensors file in place.
+pub fn rewrite(path: &Path, change: impl FnOnce(&mut HashMap<String, Tensor>)) {
+    let mut all = tensors(path);
+    change(&mut all);
+    candle_core::safetensors::save(&all, path).unwrap();
 }
 
 /// The transformer of a pipeline folder.
