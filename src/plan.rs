@@ -57,12 +57,29 @@ pub struct Workload {
     pub threads: usize,
 }
 
+/// One distinct Hessian.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HessianPlan {
+    /// The first Linear that reads the input.
+    pub tap: String,
+    /// All Linears that share it.
+    pub linears: usize,
+    pub columns: usize,
+    pub bytes: u64,
+}
+
+impl HessianPlan {
+    fn new(tap: &Tap) -> Self {
+        let bytes = Symmetric::bytes(tap.columns);
+        HessianPlan { tap: tap.name().to_string(), linears: tap.linears.len(), columns: tap.columns, bytes }
+    }
+}
+
 /// One calibration package.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PackagePlan {
     pub linears: usize,
-    /// Distinct Hessians.
-    pub hessians: usize,
+    pub hessians: Vec<HessianPlan>,
     pub hessian_bytes: u64,
     /// Peak bytes while this package calibrates and solves.
     pub peak_bytes: u64,
@@ -159,7 +176,7 @@ pub fn plan(arch: &Architecture, recipe: &Recipe, work: &Workload, packages: &[V
         .iter()
         .map(|package| PackagePlan {
             linears: package.iter().map(|tap| tap.linears.len()).sum(),
-            hessians: package.len(),
+            hessians: package.iter().map(HessianPlan::new).collect(),
             hessian_bytes: hessian_bytes(&package.iter().collect::<Vec<_>>()),
             peak_bytes: package_peak(arch, package, recipe, work),
         })

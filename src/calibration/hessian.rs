@@ -135,7 +135,7 @@ impl Observer for Calibrator {
         self.spent += start.elapsed();
         if !finite {
             return Err(Error::NonFinite {
-                tensor: format!("input of {module}"),
+                tensor: format!("{module}.input"),
                 found: "NaN or infinity".into(),
                 context: format!("at step {} of {}", self.step + 1, self.weights.len()),
             });

@@ -24,7 +24,7 @@ pub struct Args {
     /// The weight, [rows, columns].
     #[arg(long, value_name = "FILE:NAME")]
     weight: Source,
-    /// The Hessian, [columns, columns]; its scale does not matter.
+    /// The Hessian, [columns, columns], or else --inputs; its scale does not matter.
     #[arg(long, value_name = "FILE:NAME", required_unless_present = "inputs", conflicts_with = "inputs")]
     hessian: Option<Source>,
     /// The inputs instead, [..., columns]: [batches, rows, tokens, columns] with weights, any shape without.

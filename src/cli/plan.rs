@@ -1,5 +1,6 @@
 //! `obsdiff plan`: what a pruning job will cost, before it runs.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use super::table::{Align, Table, bytes, count};
 use crate::checkpoint::config::Architecture;
 use crate::checkpoint::pipeline::Pipeline;
 use crate::error::{Error, Result};
+use crate::ops::Symmetric;
 use crate::plan::{KNOWN_ARCHITECTURES, Plan, Workload, known_architecture, packages, plan};
 use crate::recipe::{Patch, Recipe};
 
@@ -114,10 +116,20 @@ fn text(arch: &Architecture, work: &Workload, plan: &Plan) -> String {
         packages.row([
             (index + 1).to_string(),
             package.linears.to_string(),
-            package.hessians.to_string(),
+            package.hessians.len().to_string(),
             bytes(package.hessian_bytes),
             bytes(package.peak_bytes),
         ]);
+    }
+    let mut widths: BTreeMap<usize, usize> = BTreeMap::new();
+    for hessian in plan.packages.iter().flat_map(|package| &package.hessians) {
+        *widths.entry(hessian.columns).or_default() += 1;
+    }
+    let right = Align::Right;
+    let mut hessians = Table::new(&[("columns", right), ("Hessians", right), ("each", right), ("together", right)]);
+    for (columns, number) in widths {
+        let each = Symmetric::bytes(columns);
+        hessians.row([columns.to_string(), number.to_string(), bytes(each), bytes(each * number as u64)]);
     }
     let mut arithmetic = Table::new(&[("stage", Align::Left), ("operations", Align::Right)]);
     let cost = &plan.arithmetic;
@@ -134,7 +146,7 @@ fn text(arch: &Architecture, work: &Workload, plan: &Plan) -> String {
     format!(
         "{}: {} parameters, {} in Linears to prune, weights {}\n\
          {} samples x {} steps x {} rows, {} image and {} text tokens each, {} samples per forward pass\n\n\
-         {packages}\n{arithmetic}\n{} distinct Hessians, {} in all; peak memory {}\n",
+         {packages}\n{hessians}\n{arithmetic}\n{} distinct Hessians, {} in all; peak memory {}\n",
         arch.class_name(),
         count(plan.parameters as f64),
         count(plan.prunable_parameters as f64),

@@ -196,6 +196,9 @@ pub fn sampler(pipeline: &Pipeline, patch: &Patch) -> Result<Sampler> {
 fn open_calibration(job: &PruneJob, pipeline: &Pipeline) -> Result<(Option<Conditioning>, Sampler)> {
     let sampler = sampler(pipeline, &job.sampling)?;
     if !job.recipe.needs_calibration() {
+        if let Some(path) = &job.calibration {
+            tracing::warn!(file = %path.display(), "this method needs no activations: the calibration file is not read");
+        }
         return Ok((None, sampler));
     }
     let Some(path) = &job.calibration else {

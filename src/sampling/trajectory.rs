@@ -219,10 +219,10 @@ impl Prompts {
 
     /// Repeats a step whose result was not finite and names the first Linear input that is not.
     fn explain(&self, sampler: &Sampler, model: &Transformer, latents: &Tensor, step: usize) -> Error {
-        let mut search = FirstNonFinite { step };
+        let mut search = FirstNonFinite { step, steps: sampler.schedule.steps() };
         match self.velocity(sampler, model, latents, step, &mut search) {
             Err(found) => found,
-            Ok(_) => not_finite("proj_out.output".into(), "NaN or infinity", step),
+            Ok(_) => search.found("proj_out.output".into()),
         }
     }
 }
@@ -230,26 +230,30 @@ impl Prompts {
 /// Stops the forward pass at the first Linear input that is not finite.
 struct FirstNonFinite {
     step: usize,
+    steps: usize,
+}
+
+impl FirstNonFinite {
+    fn found(&self, tensor: String) -> Error {
+        let context = format!("at step {} of {}", self.step + 1, self.steps);
+        Error::NonFinite { tensor, found: "NaN or infinity".into(), context }
+    }
 }
 
 impl Observer for FirstNonFinite {
     fn observe(&mut self, module: &str, input: &Tensor) -> Result<()> {
         match is_finite(input)? {
             true => Ok(()),
-            false => Err(not_finite(format!("{module}.input"), "NaN or infinity", self.step)),
+            false => Err(self.found(format!("{module}.input"))),
         }
     }
 
     fn block_output(&mut self, block: &str, _: Stream, output: &Tensor) -> Result<()> {
         match is_finite(output)? {
             true => Ok(()),
-            false => Err(not_finite(format!("{block}.output"), "NaN or infinity", self.step)),
+            false => Err(self.found(format!("{block}.output"))),
         }
     }
-}
-
-fn not_finite(tensor: String, found: &str, step: usize) -> Error {
-    Error::NonFinite { tensor, found: found.into(), context: format!("at inference step {step}") }
 }
 
 fn is_finite(tensor: &Tensor) -> Result<bool> {
