@@ -9,9 +9,7 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion, Throughput};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatRef, Par};
-use obsdiff::ops::{
-    CountRule, Damping, NM, Pattern, Rounding, Sparsity, SweepOptions, Symmetric, factor, gram, refine, sweep,
-};
+use obsdiff::ops::{CountRule, NM, Pattern, Rounding, Sparsity, SweepOptions, Symmetric, factor, gram, refine, sweep};
 use support::CpuTime;
 
 fn random(seed: u32, n: usize) -> Vec<f32> {
@@ -49,7 +47,7 @@ fn layer(c: &mut Criterion<CpuTime>) {
                 b.iter_batched(
                     || (hessian.clone(), dense.clone()),
                     |(hessian, mut weight)| {
-                        let factored = factor(hessian, Damping::Mean(0.01)).expect("positive definite");
+                        let factored = factor(hessian, 0.01).expect("positive definite");
                         sweep(&mut weight, &factored, &options(pattern));
                         weight
                     },
@@ -61,7 +59,7 @@ fn layer(c: &mut Criterion<CpuTime>) {
         group.bench_function("factor", |b| {
             b.iter_batched(
                 || hessian.clone(),
-                |hessian| factor(hessian, Damping::Mean(0.01)).expect("positive definite"),
+                |hessian| factor(hessian, 0.01).expect("positive definite"),
                 BatchSize::PerIteration,
             );
         });
@@ -74,7 +72,7 @@ fn layer(c: &mut Criterion<CpuTime>) {
         });
         group.throughput(Throughput::Elements((2 * d * d * d) as u64));
         let mut weight = dense.clone();
-        let factored = factor(hessian.clone(), Damping::Mean(0.01)).expect("positive definite");
+        let factored = factor(hessian.clone(), 0.01).expect("positive definite");
         let mask = sweep(&mut weight, &factored, &options(half)).mask;
         let damped = factored.into_damped();
         group.bench_function("refine, one PCG step and its first residual", |b| {

@@ -5,8 +5,7 @@ mod support;
 use std::collections::HashMap;
 
 use obsdiff::ops::{
-    CountRule, Damping, Factor, Mask, NM, Pattern, Rounding, Sparsity, SweepOptions, Symmetric, factor, gram, refine,
-    sweep,
+    CountRule, Factor, Mask, NM, Pattern, Rounding, Sparsity, SweepOptions, Symmetric, factor, gram, refine, sweep,
 };
 use support::{Array, assert_close, data, noises, read};
 
@@ -66,7 +65,7 @@ impl Case {
     }
 
     fn factor(&self, hessian: Symmetric) -> Factor {
-        factor(hessian, Damping::Mean(self.damping)).expect("positive definite")
+        factor(hessian, self.damping).expect("positive definite")
     }
 
     fn sweep(&self, factor: &Factor, count: CountRule) -> (Vec<f32>, Mask, f64) {
@@ -254,7 +253,7 @@ fn sweep_equals_float64_sparsegpt_at_every_size() {
             let weight = noises(99 + d as u64, rows * d);
             let wide: Vec<f64> = weight.iter().map(|&w| f64::from(w)).collect();
             let expected = sparsegpt_f64(&wide, &exact, d, pattern, block_size, 0.01);
-            let factored = factor(h, Damping::Mean(0.01)).expect("positive definite");
+            let factored = factor(h, 0.01).expect("positive definite");
             let mut found = weight;
             let options = SweepOptions { pattern, block_size, count: CountRule::Exact, rounding: Rounding::None };
             sweep(&mut found, &factored, &options);
@@ -271,8 +270,7 @@ fn failing_pivot_is_named_and_the_matrix_given_back() {
     let d = 200;
     let mut data = vec![0.0; d * d];
     (0..d).for_each(|i| data[i * d + i] = if i == 77 { -1.0 } else { 1.0 });
-    let refused =
-        factor(Symmetric::from_rows(d, data.clone()).expect("square"), Damping::Mean(0.0)).expect_err("indefinite");
+    let refused = factor(Symmetric::from_rows(d, data.clone()).expect("square"), 0.0).expect_err("indefinite");
     assert_eq!(refused.index, 77);
     for i in 0..d {
         assert_eq!(refused.matrix.as_slice()[i * d..i * d + i + 1], data[i * d..i * d + i + 1], "row {i}");
@@ -284,12 +282,12 @@ fn refinement_reaches_the_least_squares_solution_and_never_leaves_the_mask() {
     let (rows, d) = (7, 40);
     let (h, exact) = random_problem(200, d, 3);
     let dense = noises(5, rows * d);
-    let factored = factor(h, Damping::Mean(0.01)).expect("positive definite");
+    let factored = factor(h, 0.01).expect("positive definite");
     let mut weight = dense.clone();
     let pattern = Pattern::Unstructured(Sparsity::new(0.6).expect("0.6"));
     let options = SweepOptions { pattern, block_size: 8, count: CountRule::Exact, rounding: Rounding::None };
     let mask = sweep(&mut weight, &factored, &options).mask;
-    let damping = f64::from(factored.damping()[0]);
+    let damping = f64::from(factored.damping());
     refine(&mut weight, &dense, &mask, &factored.into_damped(), 60);
     for row in 0..rows {
         let kept: Vec<usize> = (0..d).filter(|&j| mask.row(row)[j]).collect();
@@ -320,7 +318,7 @@ fn rounding_inside_the_sweep_leaves_only_representable_weights_and_costs_less_th
     let pattern = Pattern::Unstructured(Sparsity::new(0.0).expect("nothing removed"));
     let loss = |rounding: Rounding, after: bool| {
         let (h, exact) = random_problem(120, d, 21);
-        let factored = factor(h, Damping::Mean(0.01)).expect("positive definite");
+        let factored = factor(h, 0.01).expect("positive definite");
         let mut weight = dense.clone();
         sweep(&mut weight, &factored, &SweepOptions { pattern, block_size: 32, count: CountRule::Exact, rounding });
         if after {
@@ -346,7 +344,7 @@ fn same_bytes_for_any_number_of_threads() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("pool");
         pool.install(|| {
             let (h, _) = random_problem(700, 300, 1);
-            let factored = factor(h, Damping::Mean(0.01)).expect("positive definite");
+            let factored = factor(h, 0.01).expect("positive definite");
             let dense = noises(2, 600 * 300);
             let mut weight = dense.clone();
             let pattern = Pattern::Unstructured(Sparsity::new(0.5).expect("half"));

@@ -23,15 +23,6 @@ pub use pattern::{CountRule, NM, Pattern, Sparsity};
 pub use rounding::Rounding;
 pub use symmetric::{Factor, Symmetric};
 
-/// What is added to the diagonal before factoring, after dead columns got 1.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Damping {
-    /// `fraction * mean(diag H)` everywhere (SparseGPT, OBS-Diff).
-    Mean(f64),
-    /// `fraction * diag H`.
-    Diagonal(f64),
-}
-
 /// What a column sweep selects and how.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SweepOptions {

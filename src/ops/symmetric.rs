@@ -98,7 +98,7 @@ pub struct Factor {
     /// Diagonal of H with dead columns set to 1, before damping.
     pub(super) hessian_diagonal: Vec<f32>,
     /// What was added to each diagonal entry.
-    pub(super) damping: Vec<f32>,
+    pub(super) damping: f32,
     /// Columns whose input was always zero.
     pub(super) dead: Vec<usize>,
 }
@@ -114,8 +114,8 @@ impl Factor {
     }
 
     /// What was added to each diagonal entry of H.
-    pub fn damping(&self) -> &[f32] {
-        &self.damping
+    pub fn damping(&self) -> f32 {
+        self.damping
     }
 
     /// `R[i, i]`.
@@ -132,7 +132,7 @@ impl Factor {
     pub fn into_damped(self) -> Symmetric {
         let Factor { mut matrix, mut hessian_diagonal, damping, .. } = self;
         matrix.mirror();
-        hessian_diagonal.iter_mut().zip(&damping).for_each(|(h, damping)| *h += damping);
+        hessian_diagonal.iter_mut().for_each(|h| *h += damping);
         matrix.set_diagonal(&hessian_diagonal);
         matrix
     }

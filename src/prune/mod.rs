@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use crate::calibration::TapHessian;
 use crate::error::{Error, Result};
 use crate::model::taps::{Linear, Tap};
-use crate::ops::{
-    Damping, Factor, Mask, Pattern, ROW_CHUNK, Rounding, SweepOptions, Symmetric, energy, factor, refine, sweep,
-};
+use crate::ops::{Factor, Mask, Pattern, ROW_CHUNK, Rounding, SweepOptions, Symmetric, energy, factor, refine, sweep};
 use crate::recipe::{Method, Recipe, Refine};
 
 /// One Linear before pruning.
@@ -184,7 +182,7 @@ fn factor_damped(mut matrix: Symmetric, dampening: f64, health: &mut HessianHeal
     let mut dampening = dampening;
     loop {
         health.dampening_attempts.push(dampening);
-        match factor(matrix, Damping::Mean(dampening)) {
+        match factor(matrix, dampening) {
             Ok(factored) => {
                 health.smallest_pivot = Some(f64::from(factored.smallest_pivot()));
                 return Ok(factored);

@@ -1,7 +1,6 @@
 use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use obsdiff::checkpoint::save::output_bytes;
 use obsdiff::checkpoint::shards::INDEX_FILE;
@@ -12,7 +11,7 @@ use obsdiff::checkpoint::{
 use obsdiff::{Error, Result};
 use serde_json::json;
 
-use crate::common::{MODELS, SHARDED, copy_folder, edit, files_below, model, raw_file, repository};
+use crate::common::{MODELS, SHARDED, copy_folder, edit, files_below, model, raw_file};
 
 fn nothing(_: &str) -> Result<Option<Cow<'static, [f32]>>> {
     Ok(None)
@@ -309,32 +308,4 @@ fn overwriting_through_a_link_replaces_what_it_points_to() {
     out.commit().unwrap();
     assert!(link.is_symlink() && real.join("config.json").is_file());
     assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 2);
-}
-
-/// Environment variable that tells the child of the next test where to write.
-const CHILD_OUT: &str = "OBSDIFF_TEST_CHILD_OUT";
-
-#[test]
-#[ignore = "the child process of a_file_size_limit_is_exit_code_5_and_leaves_nothing"]
-fn child_that_meets_the_file_size_limit() {
-    let out = std::env::var_os(CHILD_OUT).expect("run by its parent test");
-    let code = rewrite(&model(SHARDED), Path::new(&out)).map_or_else(|error| error.exit_code(), |()| 0);
-    std::process::exit(code.into());
-}
-
-#[cfg(unix)]
-#[test]
-fn a_file_size_limit_is_exit_code_5_and_leaves_nothing() {
-    let parent = tempfile::tempdir().unwrap();
-    // 100 blocks of 512 bytes (or 1024) are less than the first shard.
-    let status = Command::new("sh")
-        .args(["-c", "trap '' XFSZ; ulimit -f 100; exec \"$0\" \"$@\""])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "writing::child_that_meets_the_file_size_limit"])
-        .current_dir(repository())
-        .env(CHILD_OUT, parent.path().join("out"))
-        .status()
-        .unwrap();
-    assert_eq!(status.code(), Some(5));
-    assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
 }

@@ -18,22 +18,10 @@ use rayon::prelude::*;
 
 use super::triangle::{factor_upper, invert_upper};
 use super::{ROW_CHUNK, view, view_mut};
-use crate::ops::{Damping, Factor, Symmetric};
+use crate::ops::{Factor, Symmetric};
 
 /// Columns factored at a time: its float64 work is `d * 128^2 / 3`, its products have depth of at least 128.
 const BLOCK: usize = 128;
-
-impl Damping {
-    fn values(self, diagonal: &[f32]) -> Vec<f32> {
-        match self {
-            Damping::Mean(fraction) => {
-                let mean = diagonal.iter().map(|&h| f64::from(h)).sum::<f64>() / diagonal.len().max(1) as f64;
-                vec![(fraction * mean) as f32; diagonal.len()]
-            }
-            Damping::Diagonal(fraction) => diagonal.iter().map(|&h| (fraction * f64::from(h)) as f32).collect(),
-        }
-    }
-}
 
 /// A factorisation that met a pivot that is not positive. The matrix is given back as it was.
 #[derive(Debug)]
@@ -43,19 +31,20 @@ pub struct NonPositivePivot {
     pub index: usize,
 }
 
-/// Factors the damped matrix. Columns with `H[d, d] = 0` are dead: they get a diagonal of 1 and are listed in
+/// Factors `H + dampening * mean(diag H) * I` (SparseGPT, OBS-Diff). Columns with `H[d, d] = 0` are dead: they get a diagonal of 1 and are listed in
 /// the result.
 ///
 /// # Errors
 /// [`NonPositivePivot`], with the matrix unchanged, when a pivot is not positive and finite.
-pub fn factor(mut matrix: Symmetric, damping: Damping) -> Result<Factor, NonPositivePivot> {
+pub fn factor(mut matrix: Symmetric, dampening: f64) -> Result<Factor, NonPositivePivot> {
     let mut diagonal = matrix.diagonal();
     let dead: Vec<usize> = (0..diagonal.len()).filter(|&i| diagonal[i] == 0.0).collect();
     dead.iter().for_each(|&i| diagonal[i] = 1.0);
-    let damping = damping.values(&diagonal);
+    let mean = diagonal.iter().map(|&h| f64::from(h)).sum::<f64>() / diagonal.len().max(1) as f64;
+    let damping = (dampening * mean) as f32;
 
     matrix.mirror();
-    let damped: Vec<f32> = diagonal.iter().zip(&damping).map(|(h, damping)| h + damping).collect();
+    let damped: Vec<f32> = diagonal.iter().map(|h| h + damping).collect();
     matrix.set_diagonal(&damped);
     match factor_in_upper_triangle(&mut matrix) {
         Ok(()) => Ok(Factor { matrix, hessian_diagonal: diagonal, damping, dead }),
