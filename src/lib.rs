@@ -8,6 +8,7 @@ pub mod calibration;
 pub mod checkpoint;
 pub mod cli;
 pub mod conditioning;
+pub mod doctor;
 pub mod error;
 pub mod inspect;
 pub mod job;

@@ -52,7 +52,7 @@ fn main() {
         stop(&failures.join("\n"));
     }
     let names: Vec<String> = sources.iter().map(|path| stem(path)).collect();
-    fs::write(out.join("images.rs"), images(&names)).unwrap_or_else(|error| stop(&error.to_string()));
+    fs::write(out.join("images.rs"), images(&names, &architectures)).unwrap_or_else(|error| stop(&error.to_string()));
     report::write(&out, &names).unwrap_or_else(|error| stop(&error));
 }
 
@@ -84,8 +84,11 @@ fn inputs(folder: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
 }
 
 /// Rust constants that embed what was compiled.
-fn images(names: &[String]) -> String {
-    let mut text = String::new();
+fn images(names: &[String], architectures: &[String]) -> String {
+    let mut text = String::from("/// Architectures that every image holds machine code for, oldest first.\n");
+    text += &format!("pub const ARCHITECTURES: &[&str] = &{architectures:?};\n");
+    text += "/// Compute capability of the PTX in every image, without the dot.\n";
+    text += &format!("pub const FALLBACK: &str = {FALLBACK:?};\n");
     for name in names {
         text +=
             &format!("/// `{name}.cu`.\npub static {}: Image = Image {{\n    name: \"{name}\",\n", name.to_uppercase());

@@ -12,6 +12,7 @@ pub mod error;
 pub mod image;
 #[cfg(feature = "interpreter")]
 pub mod interpreted;
+pub mod libraries;
 pub mod triangle;
 
 pub use buffer::{Buffer, Pointer};

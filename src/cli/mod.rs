@@ -1,6 +1,7 @@
 //! Command line: parse, call the library, print the result. One file per subcommand.
 
 mod compare;
+mod doctor;
 mod inspect;
 mod layer;
 mod plan;
@@ -29,6 +30,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Compare(Box<compare::Args>),
+    Doctor(doctor::Args),
     Inspect(Box<inspect::Args>),
     Layer(Box<layer::Args>),
     Plan(Box<plan::Args>),
@@ -70,6 +72,7 @@ fn outlive_the_file_size_limit() {
 fn run(command: &Command, out: &mut dyn Write) -> Result<()> {
     match command {
         Command::Compare(args) => compare::run(args, out),
+        Command::Doctor(args) => doctor::run(args, out),
         Command::Inspect(args) => inspect::run(args, out),
         Command::Layer(args) => layer::run(args, out),
         Command::Plan(args) => plan::run(args, out),
