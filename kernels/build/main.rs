@@ -25,6 +25,8 @@ fn main() {
     let folder = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo"));
     let nvcc = Nvcc::find(&folder).unwrap_or_else(|sentence| stop(&sentence));
+    // Tests compile changed kernels with the same compiler.
+    println!("cargo:rustc-env=OBSDIFF_NVCC={}", nvcc.path().display());
     let architectures = architectures().unwrap_or_else(|sentence| stop(&sentence));
 
     let (sources, headers) = inputs(&folder);

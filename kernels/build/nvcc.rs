@@ -44,6 +44,11 @@ impl Nvcc {
         })
     }
 
+    /// The program itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn ask(path: &Path) -> Option<Self> {
         let answer = Command::new(path).arg("--version").output().ok().filter(|answer| answer.status.success())?;
         Some(Nvcc { path: path.to_path_buf(), version: String::from_utf8_lossy(&answer.stdout).into_owned() })

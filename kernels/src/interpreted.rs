@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use obsdiff_ptx::{Fault, Machine, Module, Options, Schedule};
+pub use obsdiff_ptx::Schedule;
+use obsdiff_ptx::{Fault, Machine, Module, Options};
 
 use crate::device::{Backend, Device, Launch, Properties};
 use crate::error::{Error, Result};
@@ -22,6 +23,8 @@ pub struct Interpreted {
 struct State {
     machine: Machine,
     modules: HashMap<&'static str, Module>,
+    /// PTX to run in place of an image's own.
+    replaced: HashMap<&'static str, String>,
 }
 
 impl Interpreted {
@@ -38,13 +41,20 @@ impl Interpreted {
             cache_bytes: 1 << 20,
         };
         let options = Options { schedule, resident_blocks: blocks, max_steps: u64::MAX };
-        let state = State { machine: Machine::new(options), modules: HashMap::new() };
+        let state = State { machine: Machine::new(options), modules: HashMap::new(), replaced: HashMap::new() };
         Arc::new(Interpreted { target, properties, state: Mutex::new(state) })
     }
 
     /// PTX of compute capability 8.0, warps in turn, four blocks at a time.
     pub fn device() -> Device {
         Device::new(Self::new("80", Schedule::RoundRobin, 4))
+    }
+
+    /// Runs `ptx` in place of what was compiled for image `name`.
+    pub fn replace(&self, name: &'static str, ptx: String) {
+        let mut state = self.state();
+        state.modules.remove(name);
+        state.replaced.insert(name, ptx);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -88,10 +98,11 @@ impl Backend for Interpreted {
 
     fn launch(&self, launch: &Launch) -> Result<()> {
         let mut state = self.state();
-        let State { machine, modules } = &mut *state;
+        let State { machine, modules, replaced } = &mut *state;
         let name = launch.image.name;
         if !modules.contains_key(name) {
-            let text = image::ptx(name, self.target).ok_or_else(|| Error::Device {
+            let own = || image::ptx(name, self.target);
+            let text = replaced.get(name).map(String::as_str).or_else(own).ok_or_else(|| Error::Device {
                 call: format!("loading {name}"),
                 problem: format!("there is no PTX for sm_{}", self.target),
             })?;
