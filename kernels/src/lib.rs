@@ -14,6 +14,7 @@ pub mod image;
 pub mod interpreted;
 pub mod libraries;
 pub mod triangle;
+pub mod witness;
 
 pub use buffer::{Buffer, Pointer};
 pub use device::{Backend, Device, Launch, Properties};

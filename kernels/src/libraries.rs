@@ -1,7 +1,6 @@
 //! NVIDIA's libraries that benchmarks compare with: never needed, opened by name where they are installed.
 
-use std::ffi::{OsString, c_int};
-use std::path::PathBuf;
+use std::ffi::c_int;
 
 use libloading::{Library, Symbol};
 
@@ -31,29 +30,23 @@ pub const ALL: [Known; 3] = [CUBLASLT, CUSOLVER, CUSPARSELT];
 /// A library that was opened.
 pub struct Opened {
     pub library: Library,
-    /// The name or path that worked.
-    pub file: String,
+    /// The name that worked.
+    pub file: &'static str,
     /// Major, minor, patch, if the library tells.
     pub version: Option<[c_int; 3]>,
 }
 
-/// Opens a library: in the folders of `OBSDIFF_CUDA_LIBRARIES` (separated as in PATH), then where the system's
-/// loader looks. `Err` holds what was tried.
+/// Opens a library where the system's loader looks (LD_LIBRARY_PATH, then the system's folders). `Err` holds what
+/// was tried.
 ///
 /// # Errors
 /// The names tried, if none opens.
 pub fn open(known: &Known) -> Result<Opened, String> {
-    let folders: Vec<PathBuf> = std::env::var_os("OBSDIFF_CUDA_LIBRARIES")
-        .map(|list| std::env::split_paths(&list).collect())
-        .unwrap_or_default();
-    let in_folders =
-        folders.iter().flat_map(|folder| known.files.iter().map(|file| folder.join(file).into_os_string()));
-    let candidates: Vec<OsString> = in_folders.chain(known.files.iter().map(OsString::from)).collect();
-    for candidate in &candidates {
+    for &file in known.files {
         // SAFETY: NVIDIA's libraries run no code of consequence when they are opened.
-        let Ok(library) = (unsafe { Library::new(candidate) }) else { continue };
+        let Ok(library) = (unsafe { Library::new(file) }) else { continue };
         let version = version(&library, known.property);
-        return Ok(Opened { library, file: candidate.to_string_lossy().into_owned(), version });
+        return Ok(Opened { library, file, version });
     }
     Err(format!("{} is not installed (looked for {})", known.name, known.files.join(", ")))
 }
