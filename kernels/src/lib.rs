@@ -12,8 +12,10 @@ pub mod error;
 pub mod image;
 #[cfg(feature = "interpreter")]
 pub mod interpreted;
+pub mod matrix;
 pub mod triangle;
 
 pub use buffer::{Buffer, Pointer};
 pub use device::{Backend, Device, Launch, Properties};
 pub use error::{Error, Result};
+pub use matrix::{Element, Matrix, MatrixMut};
