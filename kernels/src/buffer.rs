@@ -52,6 +52,10 @@ impl<T> Pointer<T> {
         self.address
     }
 
+    pub fn from_address(address: u64) -> Self {
+        Pointer { address, kind: PhantomData }
+    }
+
     /// The same address as a pointer to another type.
     pub fn cast<U>(self) -> Pointer<U> {
         Pointer { address: self.address, kind: PhantomData }

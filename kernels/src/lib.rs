@@ -13,9 +13,12 @@ pub mod image;
 #[cfg(feature = "interpreter")]
 pub mod interpreted;
 pub mod libraries;
+pub mod matrix;
+pub mod peers;
 pub mod triangle;
 pub mod witness;
 
 pub use buffer::{Buffer, Pointer};
 pub use device::{Backend, Device, Launch, Properties};
 pub use error::{Error, Result};
+pub use matrix::{Element, Matrix, MatrixMut};

@@ -33,7 +33,10 @@ fn judge(operation: &'static str, check: Check, defect: &Defect) {
         let mut wrong = None;
         let outcome = check(&Device::new(interpreted), Scale::Small, &mut |outcome| {
             if !outcome.passed() && wrong.is_none() {
-                wrong = Some(format!("{}: error {:e} over {:e}; {}", outcome.case, outcome.error, outcome.bound, outcome.detail));
+                wrong = Some(format!(
+                    "{}: error {:e} over {:e}; {}",
+                    outcome.case, outcome.error, outcome.bound, outcome.detail
+                ));
             }
         });
         let verdict = match (outcome, wrong) {
@@ -44,7 +47,8 @@ fn judge(operation: &'static str, check: Check, defect: &Defect) {
         let name = format!("{operation}: {} ({schedule:?})", defect.name);
         match (verdict, &defect.expect) {
             (Verdict::NotCaught, _) => panic!("{name} was not caught"),
-            (Verdict::WrongResult(_), Expect::WrongResult | Expect::Anything) | (Verdict::Fault(_), Expect::Anything) => {}
+            (Verdict::WrongResult(_), Expect::WrongResult | Expect::Anything)
+            | (Verdict::Fault(_), Expect::Anything) => {}
             (Verdict::Fault(said), Expect::Fault(words)) => {
                 assert!(words.iter().any(|word| said.contains(word)), "{name}: expected {words:?}, found: {said}");
             }
