@@ -5,6 +5,7 @@
 //! other, `tests/gram.rs` runs them. Launchers talk to a [`Device`]: an NVIDIA GPU through its driver
 //! ([`driver::Driver`]), or an interpreter that runs the same PTX on the CPU (feature `interpreter`).
 
+pub mod bench;
 pub mod buffer;
 pub mod device;
 pub mod driver;
