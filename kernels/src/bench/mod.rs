@@ -1,5 +1,6 @@
 //! How fast the kernels are on a GPU, beside NVIDIA's libraries in the same run.
 
+pub mod suite;
 pub mod timer;
 
 use std::sync::Arc;

@@ -1,0 +1,220 @@
+//! `obsdiff bench`: how fast the kernels are on this machine's GPU, beside NVIDIA's libraries in the same run.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use crate::error::Result;
+
+/// Measures the CUDA kernels at the shapes of SD3.5-large and FLUX.1-dev beside cuBLASLt, cuSOLVER and
+/// cuSPARSELt, where these are installed
+#[derive(clap::Args)]
+pub struct Args {
+    /// What to measure
+    #[arg(value_enum, default_value_t = Subject::Kernels)]
+    subject: Subject,
+    /// The GPU: cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "cuda")]
+    device: String,
+    /// Only these operations, such as gram
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    only: Vec<String>,
+    /// Runs whose median is taken
+    #[arg(long, value_name = "COUNT", default_value_t = 30)]
+    runs: usize,
+    /// Also write the measurements to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Fail if a measurement is more than 3 % and three spreads slower than in this file of an earlier run on the
+    /// same GPU model
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+}
+
+/// What `obsdiff bench` measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Subject {
+    /// Every kernel by itself
+    Kernels,
+}
+
+/// Measures and prints to `out`.
+///
+/// # Errors
+/// [`crate::Error::Unsupported`] without a GPU, [`crate::Error::CheckFailed`] if something is slower than the
+/// baseline.
+#[cfg(not(feature = "cuda"))]
+pub fn run(args: &Args, _out: &mut dyn Write) -> Result<()> {
+    let Args { subject: Subject::Kernels, device, only: _, runs: _, json: _, baseline: _ } = args;
+    Err(crate::Error::Unsupported {
+        what: "device of the benchmark".into(),
+        found: device.clone(),
+        supported: format!("none in this build: {}", crate::doctor::HOW_TO_GET_CUDA),
+    })
+}
+
+#[cfg(feature = "cuda")]
+pub use with_cuda::run;
+
+#[cfg(feature = "cuda")]
+mod with_cuda {
+    use std::io::Write;
+    use std::path::Path;
+
+    use obsdiff_kernels::bench::{Ceilings, Measurement, Timer, ceilings, suite};
+    use obsdiff_kernels::device::Backend;
+    use obsdiff_kernels::driver::Driver;
+    use serde_json::{Value, json};
+
+    use super::{Args, Subject};
+    use crate::cli::table::{Align, Table};
+    use crate::error::{Error, Result};
+
+    /// A measurement may be this much slower than the baseline before it counts.
+    const TOLERANCE: f64 = 1.03;
+    /// And this many spreads.
+    const SPREADS: f64 = 3.0;
+
+    /// See the module.
+    pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
+        let Subject::Kernels = args.subject;
+        let names: Vec<&str> = suite::ALL.iter().map(|bench| bench.operation).collect();
+        if let Some(unknown) = args.only.iter().find(|name| !names.contains(&name.as_str())) {
+            return Err(Error::Usage(format!("--only names `{unknown}`; expected some of {}", names.join(", "))));
+        }
+        let baseline = args.baseline.as_deref().map(read).transpose()?;
+        let ordinal = match args.device.strip_prefix("cuda") {
+            Some("") => Some(0),
+            Some(number) => number.strip_prefix(':').and_then(|number| number.parse().ok()),
+            None => None,
+        };
+        let wrong = || Error::Usage(format!("--device is `{}`, expected cuda or cuda:N", args.device));
+        let driver = Driver::open(ordinal.ok_or_else(wrong)?)?;
+        let timer = Timer::new(driver.clone(), args.runs)?;
+        let ceilings = ceilings(&timer)?;
+        let mut measurements = Vec::new();
+        for bench in suite::ALL {
+            if args.only.is_empty() || args.only.iter().any(|name| name == bench.operation) {
+                (bench.run)(&timer, &mut |measurement| {
+                    tracing::info!("{} {}: {:.3} ms", measurement.kernel, measurement.case, measurement.time.median * 1e3);
+                    measurements.push(measurement);
+                })?;
+            }
+        }
+        let gpu = driver.properties().name.clone();
+        let report = to_json(&gpu, &ceilings, &measurements);
+        if let Some(path) = &args.json {
+            std::fs::write(path, format!("{report:#}\n")).map_err(|source| Error::io(path, source))?;
+        }
+        crate::cli::print(out, &text(&gpu, &ceilings, &measurements))?;
+        match (&baseline, &args.baseline) {
+            (Some(baseline), Some(path)) => compare(&gpu, &measurements, baseline, path),
+            _ => Ok(()),
+        }
+    }
+
+    fn to_json(gpu: &str, ceilings: &Ceilings, measurements: &[Measurement]) -> Value {
+        let cases: Vec<Value> = measurements
+            .iter()
+            .map(|measured| {
+                let peer = measured.peer.as_ref().map(|(name, time)| match time {
+                    Ok(time) => json!({"name": name, "seconds": time.median, "spread": time.spread}),
+                    Err(reason) => json!({"name": name, "absent": reason}),
+                });
+                json!({
+                    "kernel": measured.kernel,
+                    "case": measured.case,
+                    "seconds": measured.time.median,
+                    "spread": measured.time.spread,
+                    "runs": measured.time.runs,
+                    "tflops": measured.tflops(),
+                    "bytes": measured.bytes,
+                    "peer": peer,
+                    "ratio": measured.ratio(),
+                })
+            })
+            .collect();
+        json!({
+            "schema": "obsdiff.bench/1",
+            "gpu": gpu,
+            "dense_tflops": ceilings.dense_tflops,
+            "bytes_per_second": ceilings.bytes_per_second,
+            "clocks": clocks(),
+            "measurements": cases,
+        })
+    }
+
+    /// What nvidia-smi says of the clocks, if it is there.
+    fn clocks() -> Option<String> {
+        let query = "--query-gpu=clocks.sm,clocks.max.sm,clocks.mem,power.draw,temperature.gpu";
+        let said = std::process::Command::new("nvidia-smi").args([query, "--format=csv"]).output().ok()?;
+        said.status.success().then(|| String::from_utf8_lossy(&said.stdout).trim().to_string())
+    }
+
+    fn text(gpu: &str, ceilings: &Ceilings, measurements: &[Measurement]) -> String {
+        let mut table = Table::new(&[
+            ("kernel", Align::Left),
+            ("case", Align::Left),
+            ("ms", Align::Right),
+            ("spread", Align::Right),
+            ("TFLOP/s", Align::Right),
+            ("of peak", Align::Right),
+            ("peer", Align::Left),
+            ("peer ms", Align::Right),
+            ("faster by", Align::Right),
+        ]);
+        for measured in measurements {
+            let share = ceilings.dense_tflops.map(|peak| format!("{:.0} %", 100.0 * measured.tflops() / peak));
+            let (name, time) = match &measured.peer {
+                None => (String::new(), String::new()),
+                Some((name, Ok(time))) => ((*name).to_string(), format!("{:.3}", time.median * 1e3)),
+                Some((name, Err(reason))) => (format!("{name}: {reason}"), String::new()),
+            };
+            table.row([
+                measured.kernel.to_string(),
+                measured.case.clone(),
+                format!("{:.3}", measured.time.median * 1e3),
+                format!("{:.3}", measured.time.spread * 1e3),
+                format!("{:.1}", measured.tflops()),
+                share.unwrap_or_default(),
+                name,
+                time,
+                measured.ratio().map_or(String::new(), |ratio| format!("{ratio:.2}")),
+            ]);
+        }
+        let peak = ceilings.dense_tflops.map_or("cuBLASLt is not installed, so the peak is unknown".to_string(), |peak| {
+            format!("peak: {peak:.0} TFLOP/s (bf16, cuBLASLt at 8192^3)")
+        });
+        let copy = ceilings.bytes_per_second / 1e12;
+        format!("{table}{gpu}; {peak}; copies at {copy:.2} TB/s; medians from a cold cache\n")
+    }
+
+    fn read(path: &Path) -> Result<Value> {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::io(path, source))?;
+        serde_json::from_str(&text).map_err(|error| Error::malformed(path, error.to_string()))
+    }
+
+    /// Refuses what became slower.
+    fn compare(gpu: &str, measurements: &[Measurement], baseline: &Value, path: &Path) -> Result<()> {
+        if baseline["gpu"] != gpu {
+            let problem = format!("its measurements are of {}, this GPU is {gpu}", baseline["gpu"]);
+            return Err(Error::malformed(path, problem));
+        }
+        let nothing = Vec::new();
+        let old = baseline["measurements"].as_array().unwrap_or(&nothing);
+        let mut slower = Vec::new();
+        for measured in measurements {
+            let same = |old: &&Value| old["kernel"] == measured.kernel && old["case"] == measured.case.as_str();
+            let Some(old) = old.iter().find(same) else { continue };
+            let (seconds, spread) = (old["seconds"].as_f64().unwrap_or(0.0), old["spread"].as_f64().unwrap_or(0.0));
+            let now = measured.time.median;
+            if now > TOLERANCE * seconds && now > seconds + SPREADS * spread.max(measured.time.spread) {
+                let (now, then) = (now * 1e3, seconds * 1e3);
+                slower.push(format!("{} {}: {now:.3} ms, {then:.3} before", measured.kernel, measured.case));
+            }
+        }
+        match slower.as_slice() {
+            [] => Ok(()),
+            slower => Err(Error::CheckFailed(format!("slower than {}: {}", path.display(), slower.join("; ")))),
+        }
+    }
+}
