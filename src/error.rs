@@ -67,6 +67,12 @@ pub enum Error {
     /// The tensor runtime refused an operation; a defect of this program rather than of the input (exit code 1).
     #[error("the tensor runtime stopped: {0}; please report this as a bug")]
     Runtime(#[from] candle_core::Error),
+    /// There is no GPU that this build can compute on (exit code 3).
+    #[error("no GPU to compute on: {0}")]
+    NoGpu(String),
+    /// The GPU refused a call, or a kernel failed on it (exit code 1).
+    #[error("{0}; `obsdiff self-test` checks every kernel on this GPU")]
+    Gpu(String),
     /// The user interrupted the run (exit code 130).
     #[error("interrupted; no output was written{}", if *.journaled { ", run the same command again to go on where it stopped" } else { " (with --journal an interrupted job can go on later)" })]
     Interrupted { journaled: bool },
@@ -76,13 +82,14 @@ impl Error {
     /// The process exit code that belongs to this error.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::CheckFailed(_) | Error::Runtime(_) => 1,
+            Error::CheckFailed(_) | Error::Runtime(_) | Error::Gpu(_) => 1,
             Error::Usage(_) | Error::Recipe { .. } | Error::OutputExists { .. } => 2,
             Error::Missing { .. }
             | Error::Malformed { .. }
             | Error::TensorMissing { .. }
             | Error::Shape { .. }
             | Error::Unsupported { .. }
+            | Error::NoGpu(_)
             | Error::Io { .. } => 3,
             Error::NonFinite { .. } | Error::NotPositiveDefinite { .. } | Error::NoCalibrationData { .. } => 4,
             Error::DiskFull { .. } | Error::NotEnoughSpace { .. } | Error::OutOfMemory { .. } => 5,
@@ -104,5 +111,21 @@ impl Error {
     /// Shorthand for [`Error::Malformed`].
     pub fn malformed(path: impl AsRef<Path>, problem: impl Into<String>) -> Self {
         Error::Malformed { path: path.as_ref().to_path_buf(), problem: problem.into() }
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl From<obsdiff_kernels::Error> for Error {
+    fn from(error: obsdiff_kernels::Error) -> Self {
+        use obsdiff_kernels::Error as Kernels;
+        match error {
+            Kernels::Unavailable(problem) => Error::NoGpu(problem),
+            Kernels::OutOfMemory { what, needed, available } => {
+                let hint =
+                    "use a smaller --batch-size or --max-vram, or --dtype bf16; `obsdiff plan` shows what is needed";
+                Error::OutOfMemory { what: format!("{what} on the GPU"), needed, available, hint: hint.into() }
+            }
+            refused @ (Kernels::Device { .. } | Kernels::Argument { .. }) => Error::Gpu(refused.to_string()),
+        }
     }
 }

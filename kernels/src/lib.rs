@@ -7,6 +7,7 @@
 
 pub mod bench;
 pub mod buffer;
+pub mod check;
 pub mod device;
 pub mod driver;
 pub mod error;

@@ -1,9 +1,6 @@
 //! `obsdiff bench`: how fast the kernels are on this machine's GPU, beside NVIDIA's libraries in the same run.
 
-use std::io::Write;
 use std::path::PathBuf;
-
-use crate::error::Result;
 
 /// Measures the CUDA kernels at the shapes of SD3.5-large and FLUX.1-dev beside cuBLASLt, cuSOLVER and
 /// cuSPARSELt, where these are installed
@@ -40,16 +37,15 @@ enum Subject {
 /// Measures and prints to `out`.
 ///
 /// # Errors
-/// [`crate::Error::Unsupported`] without a GPU, [`crate::Error::CheckFailed`] if something is slower than the
+/// [`crate::Error::NoGpu`] without one, [`crate::Error::CheckFailed`] if something is slower than the
 /// baseline.
 #[cfg(not(feature = "cuda"))]
-pub fn run(args: &Args, _out: &mut dyn Write) -> Result<()> {
+pub fn run(args: &Args, _out: &mut dyn std::io::Write) -> crate::Result<()> {
     let Args { subject: Subject::Kernels, device, only: _, runs: _, json: _, baseline: _ } = args;
-    Err(crate::Error::Unsupported {
-        what: "device of the benchmark".into(),
-        found: device.clone(),
-        supported: format!("none in this build: {}", crate::doctor::HOW_TO_GET_CUDA),
-    })
+    Err(crate::Error::NoGpu(format!(
+        "--device {device}: this build computes on the CPU only; {}",
+        crate::doctor::HOW_TO_GET_CUDA
+    )))
 }
 
 #[cfg(feature = "cuda")]
@@ -95,7 +91,12 @@ mod with_cuda {
         for bench in suite::ALL {
             if args.only.is_empty() || args.only.iter().any(|name| name == bench.operation) {
                 (bench.run)(&timer, &mut |measurement| {
-                    tracing::info!("{} {}: {:.3} ms", measurement.kernel, measurement.case, measurement.time.median * 1e3);
+                    tracing::info!(
+                        "{} {}: {:.3} ms",
+                        measurement.kernel,
+                        measurement.case,
+                        measurement.time.median * 1e3
+                    );
                     measurements.push(measurement);
                 })?;
             }
@@ -181,9 +182,10 @@ mod with_cuda {
                 measured.ratio().map_or(String::new(), |ratio| format!("{ratio:.2}")),
             ]);
         }
-        let peak = ceilings.dense_tflops.map_or("cuBLASLt is not installed, so the peak is unknown".to_string(), |peak| {
-            format!("peak: {peak:.0} TFLOP/s (bf16, cuBLASLt at 8192^3)")
-        });
+        let peak =
+            ceilings.dense_tflops.map_or("cuBLASLt is not installed, so the peak is unknown".to_string(), |peak| {
+                format!("peak: {peak:.0} TFLOP/s (bf16, cuBLASLt at 8192^3)")
+            });
         let copy = ceilings.bytes_per_second / 1e12;
         format!("{table}{gpu}; {peak}; copies at {copy:.2} TB/s; medians from a cold cache\n")
     }

@@ -1,5 +1,6 @@
 //! Command line: parse, call the library, print the result. One file per subcommand.
 
+mod bench;
 mod compare;
 mod doctor;
 mod inspect;
@@ -9,6 +10,7 @@ mod progress;
 mod prune;
 mod sample;
 mod sampling_args;
+mod self_test;
 mod table;
 mod validate;
 
@@ -29,6 +31,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Bench(bench::Args),
     Compare(Box<compare::Args>),
     Doctor(doctor::Args),
     Inspect(Box<inspect::Args>),
@@ -36,6 +39,7 @@ enum Command {
     Plan(Box<plan::Args>),
     Prune(Box<prune::Args>),
     Sample(Box<sample::Args>),
+    SelfTest(self_test::Args),
     Validate(Box<validate::Args>),
 }
 
@@ -71,6 +75,7 @@ fn outlive_the_file_size_limit() {
 
 fn run(command: &Command, out: &mut dyn Write) -> Result<()> {
     match command {
+        Command::Bench(args) => bench::run(args, out),
         Command::Compare(args) => compare::run(args, out),
         Command::Doctor(args) => doctor::run(args, out),
         Command::Inspect(args) => inspect::run(args, out),
@@ -78,6 +83,7 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<()> {
         Command::Plan(args) => plan::run(args, out),
         Command::Prune(args) => prune::run(args, out),
         Command::Sample(args) => sample::run(args, out),
+        Command::SelfTest(args) => self_test::run(args, out),
         Command::Validate(args) => validate::run(args, out),
     }
 }

@@ -1,9 +1,5 @@
 //! `obsdiff self-test`: every kernel on this machine's GPU against its reference.
 
-use std::io::Write;
-
-use crate::error::Result;
-
 /// Checks every CUDA kernel on the GPU against its float64 reference.
 #[derive(clap::Args)]
 pub struct Args {
@@ -28,16 +24,15 @@ pub struct Args {
 /// Runs the checks and prints to `out`.
 ///
 /// # Errors
-/// [`crate::Error::CheckFailed`] if a kernel is wrong, [`crate::Error::Unsupported`] without a GPU that was asked
+/// [`crate::Error::CheckFailed`] if a kernel is wrong, [`crate::Error::NoGpu`] without one that was asked
 /// for.
 #[cfg(not(feature = "cuda"))]
-pub fn run(args: &Args, _out: &mut dyn Write) -> Result<()> {
+pub fn run(args: &Args, _out: &mut dyn std::io::Write) -> crate::Result<()> {
     let Args { device, only: _, small: _, repeat: _, json: _ } = args;
-    Err(crate::Error::Unsupported {
-        what: "device of the self-test".into(),
-        found: device.clone(),
-        supported: format!("none in this build: {}", crate::doctor::HOW_TO_GET_CUDA),
-    })
+    Err(crate::Error::NoGpu(format!(
+        "--device {device}: this build computes on the CPU only; {}",
+        crate::doctor::HOW_TO_GET_CUDA
+    )))
 }
 
 #[cfg(feature = "cuda")]
@@ -71,7 +66,9 @@ mod with_cuda {
             .collect();
         let device = match Driver::device(ordinal.unwrap_or(0)) {
             Ok(device) => device,
-            Err(KernelError::Unavailable(reason)) => return without_gpu(args, ordinal.is_some(), &reason, chosen.len(), out),
+            Err(KernelError::Unavailable(reason)) => {
+                return without_gpu(args, ordinal.is_some(), &reason, chosen.len(), out);
+            }
             Err(error) => return Err(error.into()),
         };
         let mut outcomes = Vec::new();
@@ -109,7 +106,13 @@ mod with_cuda {
             ]);
             for Outcome { kernel, case, error, bound, .. } in &outcomes {
                 let verdict = if error <= bound { "" } else { "FAILED" };
-                table.row([(*kernel).into(), case.clone(), format!("{error:.2e}"), format!("{bound:.2e}"), verdict.into()]);
+                table.row([
+                    (*kernel).into(),
+                    case.clone(),
+                    format!("{error:.2e}"),
+                    format!("{bound:.2e}"),
+                    verdict.into(),
+                ]);
             }
             let name = &device.properties().name;
             let summary = format!("{passed} passed, {} failed, 0 skipped on {name}\n", failures.len());
@@ -136,8 +139,7 @@ mod with_cuda {
     fn without_gpu(args: &Args, asked: bool, reason: &str, skipped: usize, out: &mut dyn Write) -> Result<()> {
         let required = std::env::var("OBSDIFF_REQUIRE_GPU").is_ok_and(|value| value == "1");
         if asked || required {
-            let found = if asked { args.device.clone() } else { "no GPU, and OBSDIFF_REQUIRE_GPU=1".into() };
-            return Err(Error::Unsupported { what: "device of the self-test".into(), found, supported: reason.into() });
+            return Err(Error::NoGpu(reason.into()));
         }
         if args.json {
             return crate::cli::print_json(out, &json!({"schema": "obsdiff.self-test/1", "skipped": reason}));

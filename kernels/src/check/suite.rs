@@ -13,8 +13,7 @@ pub struct Check {
 }
 
 /// All operations, in the order of the main job.
-pub const ALL: &[Check] = &[
-];
+pub const ALL: &[Check] = &[];
 
 /// Runs the small cases of a check `runs` times and compares every byte that came back.
 ///
