@@ -43,7 +43,7 @@ fn digits(c: &mut Criterion<CpuTime>) {
             calibration: Some(models.join("calibration.safetensors")),
             recipe: Recipe::resolve(&patch).expect("a valid recipe"),
             sampling: patch,
-            dtype: candle_core::DType::F32,
+            dtype: obsdiff::ops::DType::F32,
             journal: None,
             command: Vec::new(),
         };

@@ -64,9 +64,9 @@ pub enum Error {
     /// A check that the user asked for did not hold (exit code 1).
     #[error("{0}")]
     CheckFailed(String),
-    /// The tensor runtime refused an operation; a defect of this program rather than of the input (exit code 1).
-    #[error("the tensor runtime stopped: {0}; please report this as a bug")]
-    Runtime(#[from] candle_core::Error),
+    /// Tensors that do not fit each other; a defect of this program rather than of the input (exit code 1).
+    #[error("a tensor operation was refused: {0}; please report this as a bug")]
+    Runtime(String),
     /// There is no GPU that this build can compute on (exit code 3).
     #[error("no GPU to compute on: {0}")]
     NoGpu(String),

@@ -6,10 +6,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
-use candle_core::{DType, Tensor};
 use obsdiff::checkpoint::Pipeline;
 use obsdiff::conditioning::Conditioning;
 use obsdiff::model::Transformer;
+use obsdiff::ops::{DType, Tensor};
 use obsdiff::recipe::Patch;
 use obsdiff::report::comparison::Comparison;
 use obsdiff::sampling::{NoProbe, Sampler};

@@ -4,22 +4,22 @@ mod support;
 
 use std::collections::HashMap;
 
-use candle_core::{DType, Device, Tensor};
 use obsdiff::Result;
 use obsdiff::model::taps::{Stream, taps};
 use obsdiff::model::{ForwardInput, NoObserver, Observer, Transformer};
-use support::{Pipeline, load_transformer, relative_maximum, tensors};
+use obsdiff::ops::{DType, Tensor};
+use support::{Pipeline, full, load_transformer, relative_maximum, tensors};
 
 /// Allowed difference relative to the largest value; diffusers' own float32 differs from float64 by a
 /// tenth of it.
 const BOUND: f32 = 2e-5;
 
 fn forward(model: &Transformer, inputs: &HashMap<String, Tensor>, observer: &mut dyn Observer) -> Tensor {
-    let timestep: Vec<f32> = inputs["timestep"].to_vec1().unwrap();
-    let guidance = inputs.get("guidance").map(|g| g.to_vec1::<f32>().unwrap());
-    let image_grid = inputs.get("img_ids").map_or([0, 0], |ids| {
-        let last = ids.get(ids.dim(0).unwrap() - 1).unwrap().to_vec1::<f32>().unwrap();
-        [last[1] as usize + 1, last[2] as usize + 1]
+    let timestep = inputs["timestep"].to_vec().unwrap();
+    let guidance = inputs.get("guidance").map(|g| g.to_vec().unwrap());
+    let image_grid = inputs.get("img_ids").map_or([0, 0], |ids| match ids.as_slice().unwrap() {
+        [.., row, column] => [*row as usize + 1, *column as usize + 1],
+        short => panic!("{short:?} holds no position"),
     });
     let input = ForwardInput {
         hidden_states: &inputs["hidden_states"],
@@ -47,7 +47,7 @@ impl Observer for Blocks {
             Stream::Image => "out1",
             Stream::Joint => "out",
         };
-        self.0.insert(format!("inter.{block}.{part}"), output.copy()?);
+        self.0.insert(format!("inter.{block}.{part}"), output.clone());
         Ok(())
     }
 }
@@ -99,9 +99,7 @@ struct Seen(HashMap<String, (usize, usize)>);
 impl Observer for Seen {
     fn observe(&mut self, module: &str, input: &Tensor) -> Result<()> {
         assert_eq!(input.dtype(), DType::F32);
-        assert!(input.is_contiguous());
-        let values: Vec<f32> = input.flatten_all()?.to_vec1()?;
-        assert!(values.iter().all(|x| x.is_finite()), "{module}");
+        assert!(input.as_slice()?.iter().all(|x| x.is_finite()), "{module}");
         let seen = self.0.entry(module.to_string()).or_insert((0, 0));
         *seen = (seen.0 + 1, *input.dims().last().unwrap());
         Ok(())
@@ -133,7 +131,7 @@ fn a_replaced_weight_changes_the_output_and_its_return_restores_it() {
     for tap in taps(model.architecture()) {
         let module = tap.name();
         let weight = model.weight(module).unwrap().clone();
-        model.set_weight(module, weight.zeros_like().unwrap()).unwrap();
+        model.set_weight(module, full(0.0, weight.dims())).unwrap();
         let changed = forward(&model, &inputs, &mut NoObserver);
         assert!(relative_maximum(&changed, &before) > 1e-6, "{module}");
         model.set_weight(module, weight).unwrap();
@@ -182,7 +180,7 @@ fn a_picture_beyond_the_position_table_is_refused() {
     let pipeline = Pipeline::reference("sd3_medium");
     let model = pipeline.transformer(DType::F32);
     let mut inputs = tensors(&pipeline.folder.join("forward.safetensors"));
-    inputs.insert("hidden_states".into(), Tensor::zeros((2, 16, 8, 40), DType::F32, &Device::Cpu).unwrap());
+    inputs.insert("hidden_states".into(), full(0.0, &[2, 16, 8, 40]));
     let input = ForwardInput {
         hidden_states: &inputs["hidden_states"],
         encoder_hidden_states: &inputs["encoder_hidden_states"],

@@ -55,7 +55,7 @@ fn job(output: &Path, journal: Option<&Path>, sparsity: f64) -> PruneJob {
         calibration: Some(models("sd3_digits/calibration.safetensors")),
         recipe: Recipe::resolve(&patch).expect("a valid recipe"),
         sampling: patch,
-        dtype: candle_core::DType::F32,
+        dtype: obsdiff::ops::DType::F32,
         journal: journal.map(Path::to_path_buf),
         command: Vec::new(),
     }

@@ -4,8 +4,8 @@ mod support;
 
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
-use support::{Run, data, models, obsdiff, relative_frobenius, tensors, text};
+use obsdiff::ops::Tensor;
+use support::{Run, data, full, models, obsdiff, relative_frobenius, save, tensors, text};
 
 /// Runs on the digits model; the conditioning file and further arguments are given.
 fn sample(conditioning: &Path, output: &Path, more: &[&str]) -> Run {
@@ -69,10 +69,10 @@ fn compare_finds_a_model_equal_to_itself_and_draws_both() {
 /// A digits conditioning file of three prompts with one change.
 fn spoiled(folder: &Path, change: impl Fn(&mut std::collections::HashMap<String, Tensor>)) -> std::path::PathBuf {
     let mut all = tensors(&models("sd3_digits/calibration.safetensors"));
-    all.values_mut().for_each(|tensor| *tensor = tensor.narrow(0, 0, 3).unwrap().contiguous().unwrap());
+    all.values_mut().for_each(|tensor| *tensor = tensor.narrow(0, 0, 3).unwrap());
     change(&mut all);
     let path = folder.join("conditioning.safetensors");
-    candle_core::safetensors::save(&all, &path).unwrap();
+    save(&path, &all);
     path
 }
 
@@ -80,7 +80,7 @@ fn spoiled(folder: &Path, change: impl Fn(&mut std::collections::HashMap<String,
 fn faults_of_the_conditioning_are_named() {
     type Change = fn(&mut std::collections::HashMap<String, Tensor>);
     fn set(all: &mut std::collections::HashMap<String, Tensor>, name: &str, shape: &[usize], value: f32) {
-        all.insert(name.into(), Tensor::full(value, shape, &Device::Cpu).unwrap());
+        all.insert(name.into(), full(value, shape));
     }
     let faults: [(&str, i32, Change); 9] = [
         ("no rows", 3, |all| set(all, "prompt_embeds", &[0, 12, 64], 0.0)),

@@ -3,12 +3,10 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use candle_core::{DType, Tensor};
-
 use crate::error::{Error, Result};
 use crate::model::Observer;
 use crate::model::taps::Tap;
-use crate::ops::{Symmetric, column_sums, gram};
+use crate::ops::{Symmetric, Tensor, column_sums, gram};
 use crate::sampling::Probe;
 
 /// The Hessian of one tap, `2 / sum(a_t B) * sum(a_t x x^T)` after [`TapHessian::finish`] (OBS-Diff, eq. 5; B
@@ -120,18 +118,7 @@ impl Observer for Calibrator {
         let start = Instant::now();
         let accumulator = &mut self.accumulators[index];
         let rows = input.dim(0)?;
-        let input = input.to_dtype(DType::F32)?.contiguous()?;
-        let (storage, layout) = input.storage_and_layout();
-        let candle_core::Storage::Cpu(storage) = &*storage else {
-            return Err(Error::Unsupported {
-                what: "device of the calibration inputs".into(),
-                found: format!("{:?}", input.device().location()),
-                supported: "cpu".into(),
-            });
-        };
-        let (from, to) = layout.contiguous_offsets().unwrap_or((0, 0));
-        let values = &storage.as_slice::<f32>()?[from..to];
-        let finite = accumulator.add(values, rows, self.weights[self.step]);
+        let finite = accumulator.add(input.as_slice()?, rows, self.weights[self.step]);
         self.spent += start.elapsed();
         if !finite {
             return Err(Error::NonFinite {

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use candle_core::{DType, Tensor};
 use serde_json::json;
 
 use super::sample::create_folder;
@@ -16,6 +15,7 @@ use crate::conditioning::Conditioning;
 use crate::error::{Error, Result};
 use crate::model::Transformer;
 use crate::model::taps::taps;
+use crate::ops::{DType, Tensor};
 use crate::report::comparison::Comparison;
 use crate::report::grid::{self, Colours};
 use crate::sampling::{NoProbe, Sampler};
@@ -105,7 +105,7 @@ fn outcome(pipeline: &Pipeline, sampler: &Sampler, conditioning: &Conditioning, 
 fn sparsity(model: &Transformer) -> Result<f64> {
     let (mut zeros, mut weights) = (0, 0);
     for linear in taps(model.architecture()).iter().flat_map(|tap| &tap.linears) {
-        let values: Vec<f32> = model.weight(&linear.name)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        let values = model.weight(&linear.name)?.to_vec()?;
         zeros += values.iter().filter(|&&x| x == 0.0).count();
         weights += values.len();
     }

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use candle_core::Tensor;
 use serde_json::json;
 
 use super::sampling_args::SamplingArgs;
@@ -13,6 +12,7 @@ use crate::checkpoint::{Pipeline, TensorOut, write_atomic, write_safetensors};
 use crate::conditioning::Conditioning;
 use crate::error::{Error, Result};
 use crate::model::{Observer, Transformer};
+use crate::ops::Tensor;
 use crate::report::grid::{self, Colours};
 use crate::sampling::Probe;
 
@@ -110,7 +110,7 @@ pub(super) fn create_folder(path: &Path) -> Result<()> {
 fn write_tensors(path: &Path, tensors: &[(&str, Tensor)]) -> Result<()> {
     let values = tensors
         .iter()
-        .map(|(name, tensor)| Ok(TensorOut::f32(name, tensor.dims(), &tensor.flatten_all()?.to_vec1::<f32>()?)))
+        .map(|(name, tensor)| Ok(TensorOut::f32(name, tensor.dims(), tensor.as_slice()?)))
         .collect::<Result<Vec<_>>>()?;
     write_safetensors(path, &values, &[("format".into(), "pt".into())])
 }
@@ -124,8 +124,12 @@ struct StepLatents {
 impl StepLatents {
     /// [steps, prompts, ...]
     fn stack(&self) -> Result<Tensor> {
-        let whole = self.steps.iter().map(|batches| Tensor::cat(batches, 0)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Tensor::stack(&whole, 0)?)
+        let step = |batches: &Vec<Tensor>| {
+            let whole = Tensor::cat(&batches.iter().collect::<Vec<_>>(), 0)?;
+            whole.reshape([&[1], whole.dims()].concat())
+        };
+        let steps = self.steps.iter().map(step).collect::<Result<Vec<_>>>()?;
+        Tensor::cat(&steps.iter().collect::<Vec<_>>(), 0)
     }
 }
 

@@ -1,11 +1,9 @@
 //! The flags that every command with a trajectory shares.
 
-use candle_core::DType;
-use clap::ValueEnum;
-
 use crate::checkpoint::Pipeline;
 use crate::error::{Error, Result};
 use crate::job;
+use crate::ops::DType;
 use crate::recipe::Patch;
 use crate::sampling::Sampler;
 
@@ -31,19 +29,12 @@ pub struct SamplingArgs {
     /// Samples per forward pass; 0 takes as many as make about 256 image tokens [default: 0]
     #[arg(long, value_name = "SAMPLES")]
     batch_size: Option<usize>,
-    /// How weights are held while the model runs; arithmetic on the CPU is always f32
-    #[arg(long, value_enum, default_value_t = WeightDtype::F32)]
-    dtype: WeightDtype,
+    /// How weights are held while the model runs: f32, bf16 or f16; arithmetic on the CPU is always f32
+    #[arg(long, default_value_t = DType::F32)]
+    dtype: DType,
     /// Where to compute: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: Device,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum WeightDtype {
-    F32,
-    Bf16,
-    F16,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -70,11 +61,7 @@ impl std::str::FromStr for Device {
 impl SamplingArgs {
     /// The dtype in which weights are held.
     pub fn weight_dtype(&self) -> DType {
-        match self.dtype {
-            WeightDtype::F32 => DType::F32,
-            WeightDtype::Bf16 => DType::BF16,
-            WeightDtype::F16 => DType::F16,
-        }
+        self.dtype
     }
 
     /// The sampling settings that were given, over `patch`.

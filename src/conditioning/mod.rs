@@ -1,14 +1,13 @@
 //! What the prompts become before the transformer sees them: embeddings, read from a safetensors file and
 //! checked against the model.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
-
 use crate::checkpoint::config::Architecture;
+use crate::checkpoint::{Dtype, SafetensorsFile};
 use crate::error::{Error, Result};
+use crate::ops::Tensor;
 
 /// Embeddings of the negative prompts, in the shapes of the positive ones.
 #[derive(Debug, Clone)]
@@ -43,8 +42,12 @@ impl Conditioning {
         if !path.is_file() {
             return Err(Error::Missing { path: path.into(), needed_for: "as the embeddings of the prompts".into() });
         }
-        let tensors = candle_core::safetensors::load(path, &Device::Cpu)
-            .map_err(|e| Error::malformed(path, format!("not a readable safetensors file: {e}")))?;
+        let tensors = SafetensorsFile::open(path).map_err(|error| match error {
+            Error::Malformed { path, problem } => {
+                Error::malformed(path, format!("not a readable safetensors file: {problem}"))
+            }
+            other => other,
+        })?;
         let file = File { path, tensors };
         let prompt_embeds = file.required("prompt_embeds")?;
         let rows = prompt_embeds.dims().first().copied().unwrap_or(0);
@@ -122,7 +125,7 @@ impl Conditioning {
     /// # Errors
     /// [`Error::Runtime`] if there are not that many.
     pub fn slice(&self, rows: Range<usize>) -> Result<Self> {
-        let cut = |tensor: &Tensor| -> Result<Tensor> { Ok(tensor.narrow(0, rows.start, rows.len())?.contiguous()?) };
+        let cut = |tensor: &Tensor| tensor.narrow(0, rows.start, rows.len());
         let negative = match &self.negative {
             Some(negative) => Some(Negative {
                 prompt_embeds: cut(&negative.prompt_embeds)?,
@@ -140,10 +143,10 @@ impl Conditioning {
     }
 }
 
-/// A conditioning file in memory.
+/// An open conditioning file.
 struct File<'a> {
     path: &'a Path,
-    tensors: HashMap<String, Tensor>,
+    tensors: SafetensorsFile,
 }
 
 impl File<'_> {
@@ -157,9 +160,11 @@ impl File<'_> {
 
     /// The tensor as f32, all values finite.
     fn optional(&self, name: &str) -> Result<Option<Tensor>> {
-        let Some(tensor) = self.tensors.get(name) else { return Ok(None) };
-        let tensor = tensor.to_dtype(DType::F32)?;
-        let values: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
+        let Some(info) = self.tensors.info(name) else { return Ok(None) };
+        let values = match info.dtype {
+            Dtype::F64 => self.tensors.to_f64(name)?.into_iter().map(|value| value as f32).collect(),
+            _ => self.tensors.to_f32(name)?,
+        };
         if let Some(index) = values.iter().position(|x| !x.is_finite()) {
             return Err(Error::NonFinite {
                 tensor: name.into(),
@@ -167,7 +172,8 @@ impl File<'_> {
                 context: format!("at index {index} in {}", self.path.display()),
             });
         }
-        Ok(Some(tensor))
+        self.tensors.release(name);
+        Tensor::from_vec(values, info.shape.as_slice()).map(Some)
     }
 
     /// Checks the shape; `None` is any size, the first dimension is `rows`.

@@ -6,8 +6,6 @@ mod times;
 
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Tensor};
-
 use self::state::State;
 use self::times::Times;
 use crate::calibration::{Calibrator, TapHessian};
@@ -18,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::journal::{Journal, fingerprint};
 use crate::model::taps::Tap;
 use crate::model::{Observer, Transformer};
+use crate::ops::{DType, Tensor};
 use crate::plan::{self, Workload};
 use crate::prune::check_pattern;
 use crate::recipe::{Noise, Packages, Patch, Recipe};

@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use candle_core::{DType, Device, Tensor};
-
 use super::{Progress, PruneJob, resolved};
 use crate::calibration::TapHessian;
 use crate::checkpoint::convert::{from_f32, rounding};
@@ -14,7 +12,7 @@ use crate::error::Result;
 use crate::journal::{Journal, PackageReport};
 use crate::model::Transformer;
 use crate::model::taps::Tap;
-use crate::ops::Rounding;
+use crate::ops::{DType, Rounding, Tensor};
 use crate::prune::{DenseLayer, PrunedLayer, SolveTimes, solve, solve_by_magnitude};
 use crate::recipe::Recipe;
 use crate::report::prune::{CalibrationReport, HessianReport, LayerReport, PruneReport};
@@ -98,7 +96,7 @@ impl<'a> State<'a> {
             self.kept_apart.insert(tensor_name, weight.clone());
         }
         let rows = weight.len() / columns;
-        self.model.set_weight(name, Tensor::from_vec(weight, (rows, columns), &Device::Cpu)?)
+        self.model.set_weight(name, Tensor::from_vec(weight, [rows, columns])?)
     }
 
     /// Commits the layers and Hessians that came after the first `before` ones.
@@ -135,8 +133,7 @@ impl<'a> State<'a> {
         if !self.layers.iter().any(|layer| layer.name == module) {
             return Ok(None);
         }
-        let weight = self.model.weight(module)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-        Ok(Some(Cow::Owned(weight)))
+        Ok(Some(Cow::Owned(self.model.weight(module)?.to_vec()?)))
     }
 
     pub(super) fn report(

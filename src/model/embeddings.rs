@@ -1,10 +1,9 @@
 //! Timesteps, prompts and positions as the transformers take them in.
 
-use candle_core::{Device, Tensor};
-
 use super::ForwardInput;
 use super::pass::Pass;
 use crate::error::{Error, Result};
+use crate::ops::{self, Tensor};
 
 /// Channels of the sinusoidal timestep embedding.
 const TIMESTEP_CHANNELS: usize = 256;
@@ -19,10 +18,10 @@ pub(super) fn conditioning(
 ) -> Result<Tensor> {
     let mut time = pass.embedder("time_text_embed.timestep_embedder", &sinusoid(timestep)?)?;
     if let Some(guidance) = guidance {
-        time = (time + pass.embedder("time_text_embed.guidance_embedder", &sinusoid(guidance)?)?)?;
+        time = ops::add(time, &pass.embedder("time_text_embed.guidance_embedder", &sinusoid(guidance)?)?)?;
     }
     let pooled = pass.embedder("time_text_embed.text_embedder", input.pooled_projections)?;
-    Ok((time + pooled)?.silu()?)
+    ops::silu(ops::add(time, &pooled)?)
 }
 
 /// [cos, sin] of t * 10000^(-i / 128), [batch, 256]; every step in f32, as diffusers does it.
@@ -35,7 +34,7 @@ fn sinusoid(timesteps: &[f32]) -> Result<Tensor> {
         values.extend(frequencies.iter().map(|f| (t * f).cos()));
         values.extend(frequencies.iter().map(|f| (t * f).sin()));
     }
-    Ok(Tensor::from_vec(values, (timesteps.len(), TIMESTEP_CHANNELS), &Device::Cpu)?)
+    Tensor::from_vec(values, [timesteps.len(), TIMESTEP_CHANNELS])
 }
 
 /// Angles of the rotary embedding, [tokens, head_dim / 2].
@@ -60,9 +59,8 @@ impl Rope {
                 }
             }
         }
-        let shape = (positions.len(), pairs);
-        let device = &Device::Cpu;
-        Ok(Rope { cos: Tensor::from_vec(cos, shape, device)?, sin: Tensor::from_vec(sin, shape, device)? })
+        let shape = [positions.len(), pairs];
+        Ok(Rope { cos: Tensor::from_vec(cos, shape)?, sin: Tensor::from_vec(sin, shape)? })
     }
 }
 
@@ -70,16 +68,16 @@ impl Rope {
 pub(super) fn patchify(latents: &Tensor, patch: usize) -> Result<Tensor> {
     let (batch, channels, height, width) = latents.dims4()?;
     let (rows, columns) = (height / patch, width / patch);
-    let patches = latents.reshape(&[batch, channels, rows, patch, columns, patch][..])?;
-    Ok(patches.permute([0, 2, 4, 1, 3, 5])?.reshape((batch, rows * columns, channels * patch * patch))?)
+    let patches = latents.reshape([batch, channels, rows, patch, columns, patch])?;
+    patches.permute(&[0, 2, 4, 1, 3, 5])?.reshape([batch, rows * columns, channels * patch * patch])
 }
 
 /// Patches [batch, rows * columns, p * p * channels] as latents [batch, channels, rows * p, columns * p].
 pub(super) fn unpatchify(patches: &Tensor, [rows, columns]: [usize; 2], patch: usize) -> Result<Tensor> {
     let (batch, _, width) = patches.dims3()?;
     let channels = width / (patch * patch);
-    let patches = patches.reshape(&[batch, rows, columns, patch, patch, channels][..])?;
-    Ok(patches.permute([0, 5, 1, 3, 2, 4])?.reshape((batch, channels, rows * patch, columns * patch))?)
+    let patches = patches.reshape([batch, rows, columns, patch, patch, channels])?;
+    patches.permute(&[0, 5, 1, 3, 2, 4])?.reshape([batch, channels, rows * patch, columns * patch])
 }
 
 /// The middle rows x columns of a square position table [1, size * size, width], as [rows * columns, width].
@@ -95,7 +93,7 @@ pub(super) fn crop_positions(table: &Tensor, [rows, columns]: [usize; 2]) -> Res
              choose a smaller --height or --width"
         )));
     }
-    let square = table.narrow(1, 0, size * size)?.reshape((size, size, width))?;
-    let middle = square.narrow(0, (size - rows) / 2, rows)?.narrow(1, (size - columns) / 2, columns)?;
-    Ok(middle.contiguous()?.reshape((rows * columns, width))?)
+    let square = table.narrow(1, 0, size * size)?.reshape([size, size, width])?;
+    let middle = square.window(&[(size - rows) / 2, (size - columns) / 2, 0], &[rows, columns, width])?;
+    middle.reshape([rows * columns, width])
 }

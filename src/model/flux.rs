@@ -1,7 +1,5 @@
 //! `FluxTransformer2DModel`: FLUX.1-dev, FLUX.1-schnell.
 
-use candle_core::Tensor;
-
 use super::ForwardInput;
 use super::embeddings::{Rope, conditioning};
 use super::joint_block::{self, Kind, Streams};
@@ -9,7 +7,7 @@ use super::pass::{OWN, Pass, norm};
 use super::taps::Stream;
 use crate::checkpoint::config::FluxConfig;
 use crate::error::{Error, Result};
-use crate::ops::{gated_residual, gelu};
+use crate::ops::{Tensor, gated_residual, gelu};
 
 pub(super) fn forward(config: &FluxConfig, pass: &mut Pass, input: &ForwardInput) -> Result<Tensor> {
     let guidance = match (config.guidance_embeds, input.guidance) {
@@ -42,7 +40,7 @@ pub(super) fn forward(config: &FluxConfig, pass: &mut Pass, input: &ForwardInput
         let block = format!("single_transformer_blocks.{index}");
         joint = single_block(pass, &block, joint, &conditioning, &joint_rope)?;
     }
-    let image = joint.narrow(1, text_tokens, image_tokens)?.contiguous()?;
+    let image = joint.narrow(1, text_tokens, image_tokens)?;
     let image = pass.norm_continuous("norm_out.linear", &conditioning, &image)?;
     pass.linear("proj_out", &image)
 }

@@ -1,13 +1,11 @@
 //! The block that SD3 and FLUX (double blocks) share: two streams with their own weights and one joint
 //! attention. diffusers: `JointTransformerBlock`, `FluxTransformerBlock`.
 
-use candle_core::Tensor;
-
 use super::embeddings::Rope;
 use super::pass::{ADDED, OWN, Pass, norm};
 use super::taps::Stream;
 use crate::error::Result;
-use crate::ops::gated_residual;
+use crate::ops::{Tensor, gated_residual};
 
 /// What differs between the models and the blocks.
 pub(super) struct Kind<'a> {

@@ -1,4 +1,4 @@
-//! The transformers: forward pass on candle tensors. Knows nothing of pruning: it shows every Linear's
+//! The transformers: forward pass on tensors. Knows nothing of pruning: it shows every Linear's
 //! input to an [`Observer`] and lets a weight be replaced.
 //!
 //! ```text
@@ -15,11 +15,10 @@ mod sd3;
 pub mod taps;
 mod weights;
 
-use candle_core::{DType, Tensor};
-
 use crate::checkpoint::config::Architecture;
 use crate::checkpoint::{Checkpoint, Pipeline};
 use crate::error::Result;
+use crate::ops::{DType, Tensor};
 use pass::Pass;
 use weights::Weights;
 

@@ -1,12 +1,10 @@
 //! One forward pass under way: the weights, the observer, and the pieces that all blocks share.
 
-use candle_core::{DType, Tensor};
-
 use super::embeddings::Rope;
 use super::weights::Weights;
 use super::{Observer, taps};
 use crate::error::Result;
-use crate::ops::{self, Qkv};
+use crate::ops::{self, Qkv, Tensor};
 
 /// Epsilon of every layer norm and RMS norm.
 const EPS: f32 = 1e-6;
@@ -50,8 +48,7 @@ impl<'a> Pass<'a> {
 
     /// AdaLN: Linear `module` of the activated conditioning [batch, width], cut into `parts` of [batch, width].
     pub fn modulation(&mut self, module: &str, conditioning: &Tensor, parts: usize) -> Result<Vec<Tensor>> {
-        let all = self.linear(module, conditioning)?;
-        all.chunk(parts, 1)?.iter().map(|part| Ok(part.contiguous()?)).collect()
+        self.linear(module, conditioning)?.chunk(parts, 1)
     }
 
     /// AdaLayerNormContinuous: the Linear gives scale, then shift.
@@ -89,13 +86,8 @@ impl<'a> Pass<'a> {
 
     /// Two Linears with a SiLU between them.
     pub fn embedder(&mut self, module: &str, x: &Tensor) -> Result<Tensor> {
-        let middle = self.linear(&format!("{module}.linear_1"), x)?.silu()?;
+        let middle = ops::silu(self.linear(&format!("{module}.linear_1"), x)?)?;
         self.linear(&format!("{module}.linear_2"), &middle)
-    }
-
-    /// A tensor that is no Linear weight, in f32.
-    pub fn tensor(&self, name: &str) -> Result<Tensor> {
-        Ok(self.weights.get(name)?.to_dtype(DType::F32)?)
     }
 }
 

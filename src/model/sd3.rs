@@ -1,14 +1,12 @@
 //! `SD3Transformer2DModel`: SD3-medium, SD3.5-medium, SD3.5-large.
 
-use candle_core::Tensor;
-
 use super::ForwardInput;
 use super::embeddings::{conditioning, crop_positions, patchify, unpatchify};
 use super::joint_block::{self, Kind, Streams};
 use super::pass::Pass;
 use crate::checkpoint::config::Sd3Config;
 use crate::error::{Error, Result};
-use crate::ops;
+use crate::ops::{self, DType, Tensor};
 
 pub(super) fn forward(config: &Sd3Config, pass: &mut Pass, input: &ForwardInput) -> Result<Tensor> {
     let (_, _, height, width) = input.hidden_states.dims4()?;
@@ -38,8 +36,10 @@ pub(super) fn forward(config: &Sd3Config, pass: &mut Pass, input: &ForwardInput)
 
 /// The patch convolution (its stride is its size, so it is a Linear on patches) and the positions.
 fn embed_patches(pass: &Pass, latents: &Tensor, grid: [usize; 2], patch: usize) -> Result<Tensor> {
-    let weight = pass.weights.get("pos_embed.proj.weight")?.flatten_from(1)?;
+    let kernel = pass.weights.get("pos_embed.proj.weight")?;
+    let features = kernel.dim(0)?;
+    let weight = kernel.reshape([features, kernel.elements() / features.max(1)])?;
     let patches = ops::linear(&patchify(latents, patch)?, &weight, pass.weights.find("pos_embed.proj.bias"))?;
-    let positions = crop_positions(&pass.tensor("pos_embed.pos_embed")?, grid)?;
-    Ok(patches.broadcast_add(&positions)?)
+    let positions = crop_positions(pass.weights.get("pos_embed.pos_embed")?, grid)?;
+    ops::add(patches, &positions.to_dtype(DType::F32)?)
 }

@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 
-use candle_core::{DType, Device, Tensor};
-
 use super::{ReadTensor, taps};
 use crate::checkpoint::config::Architecture;
 use crate::error::{Error, Result};
+use crate::ops::{DType, Tensor};
 
 /// Tensors by their name in the checkpoint, all of one dtype.
 pub(super) struct Weights {
@@ -20,7 +19,7 @@ impl Weights {
         for name in names {
             let (values, shape) = read(name)?;
             check_finite(name, &values, dtype)?;
-            let tensor = Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?;
+            let tensor = Tensor::from_vec(values, shape)?.to_dtype(dtype)?;
             tensors.insert(name.clone(), tensor);
         }
         Ok(Weights { tensors })
@@ -40,26 +39,22 @@ impl Weights {
 
     /// Replaces an existing tensor, keeping its dtype.
     pub fn replace(&mut self, name: &str, tensor: Tensor) -> Result<()> {
-        let tensor = tensor.to_dtype(self.get(name)?.dtype())?.contiguous()?;
+        let tensor = tensor.to_dtype(self.get(name)?.dtype())?;
         self.tensors.insert(name.to_string(), tensor);
         Ok(())
     }
 
     pub fn bytes(&self) -> usize {
-        self.tensors.values().map(|t| t.elem_count() * t.dtype().size_in_bytes()).sum()
+        self.tensors.values().map(Tensor::bytes).sum()
     }
 }
 
 fn check_finite(name: &str, values: &[f32], dtype: DType) -> Result<()> {
-    let largest = match dtype {
-        DType::F16 => half::f16::MAX.to_f32(),
-        DType::BF16 => half::bf16::MAX.to_f32(),
-        _ => f32::MAX,
-    };
+    let largest = dtype.largest();
     let Some(index) = values.iter().position(|x| x.is_nan() || x.abs() > largest) else { return Ok(()) };
     let value = values[index];
     let context = if value.is_finite() {
-        format!("at index {index}, more than {} can hold; choose another --dtype", dtype.as_str())
+        format!("at index {index}, more than {} can hold; choose another --dtype", dtype)
     } else {
         format!("at index {index} in the checkpoint")
     };

@@ -1,15 +1,15 @@
-//! The operations of the forward pass on tensors: shapes are checked here, the arithmetic is done by the
-//! implementation of the device that holds the tensors.
+//! The operations of the forward pass on tensors: shapes, dtypes and engines are checked here, the arithmetic is
+//! done by the engine that holds the tensors.
 //!
-//! All inputs are f32 except the weight and bias of [`linear`], which are widened at use. Operations that
-//! take a tensor by value work in place: clones of it change too, so pass only what nobody else reads.
+//! All inputs are f32 except the weights of [`linear`] and [`rms_norm`], which are widened at use. Operations
+//! that take a tensor by value work in place if nobody else shares its values, else on a copy.
+//!
+//! Every function fails with [`Error::Runtime`](crate::Error::Runtime) if shapes, dtypes or engines do not fit
+//! each other, and with the engine's own errors.
 
-use std::ops::Deref;
-
-use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Storage, StorageRef, Tensor, bail};
-
-use super::cpu;
-use crate::error::{Error, Result};
+use super::tensor::{one_engine, refuse};
+use super::{DType, Tensor};
+use crate::error::Result;
 
 /// Query, key and value of one token stream, each [batch, tokens, heads * head_dim].
 pub struct Qkv {
@@ -20,197 +20,138 @@ pub struct Qkv {
 
 /// softmax(q k^T / sqrt(head_dim)) v over the keys of all streams together; one result per stream,
 /// [batch, tokens, heads * head_dim]. The number of heads follows from the width.
-///
-/// # Errors
-/// [`Error::Runtime`] if the shapes do not fit each other, [`Error::Unsupported`] off the CPU.
 pub fn attention(streams: &[Qkv], head_dim: usize) -> Result<Vec<Tensor>> {
     let Some(first) = streams.first() else { return Ok(Vec::new()) };
     let (batch, _, width) = first.query.dims3()?;
     if head_dim == 0 || !width.is_multiple_of(head_dim) {
-        return Ok(mismatch(format!("attention: width {width} is not a multiple of the head dimension {head_dim}"))?);
+        return Err(refuse(format!("attention: width {width} is not a multiple of the head dimension {head_dim}")));
     }
-    let mut views = Vec::with_capacity(streams.len());
+    let mut all = Vec::with_capacity(3 * streams.len());
     for stream in streams {
         let tokens = stream.query.dim(1)?;
         for tensor in [&stream.query, &stream.key, &stream.value] {
             expect(tensor, &[batch, tokens, width], "attention: query, key or value")?;
+            all.push(tensor);
         }
-        views.push((View::new(&stream.query)?, View::new(&stream.key)?, View::new(&stream.value)?, tokens));
     }
-    let slices: Vec<cpu::attention::Stream> = views
-        .iter()
-        .map(|(query, key, value, tokens)| cpu::attention::Stream { query, key, value, tokens: *tokens })
-        .collect();
-    let shape = cpu::attention::Shape { batch, heads: width / head_dim, head_dim };
-    let outputs = cpu::attention::attention(&slices, shape);
-    let tensors = outputs
-        .into_iter()
-        .zip(&slices)
-        .map(|(out, stream)| Ok(Tensor::from_vec(out, (batch, stream.tokens, width), first.query.device())?));
-    tensors.collect()
+    one_engine("attention", &all)?.attention(streams, head_dim)
 }
 
-/// x weight^T + bias: x [..., columns], weight [features, columns], one bias per feature; the result is
-/// [..., features] in f32.
-///
-/// # Errors
-/// [`Error::Runtime`] if the shapes do not fit each other, [`Error::Unsupported`] off the CPU.
+/// x weight^T + bias: x [.., columns], weight [features, columns], one bias per feature; the result is
+/// [.., features] in f32.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (features, columns) = weight.dims2()?;
-    let mut shape = x.dims().to_vec();
-    match shape.last_mut() {
-        Some(last) if *last == columns => *last = features,
-        _ => return Ok(mismatch(format!("linear: input {:?} on weight {:?}", x.dims(), weight.dims()))?),
+    if x.dims().last() != Some(&columns) {
+        return Err(refuse(format!("linear: input {:?} on weight {:?}", x.dims(), weight.dims())));
     }
-    let widened = (weight.to_dtype(DType::F32)?, bias.map(|b| b.to_dtype(DType::F32)).transpose()?);
-    if let Some(bias) = &widened.1 {
-        expect(bias, &[features], "linear: bias")?;
+    expect_f32(x, "linear: input")?;
+    if let Some(bias) = bias {
+        expect_shape(bias, &[features], "linear: bias")?;
     }
-    let bias = widened.1.as_ref().map(View::new).transpose()?;
-    let out = cpu::linear::linear(&View::new(x)?, &View::new(&widened.0)?, bias.as_deref(), columns, features);
-    Ok(Tensor::from_vec(out, shape, x.device())?)
+    let all: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
+    one_engine("linear", &all)?.linear(x, weight, bias)
 }
 
-/// (x - mean) / sqrt(var + eps) * (1 + scale) + shift over the last dimension: x [batch, tokens, width],
-/// scale and shift [batch, width].
-///
-/// # Errors
-/// [`Error::Runtime`] if the shapes do not fit each other, [`Error::Unsupported`] off the CPU.
+/// (x - mean) / sqrt(var + eps) * (1 + scale) + shift over the last axis: x [batch, tokens, width], scale and
+/// shift [batch, width].
 pub fn layer_norm_modulate(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f32) -> Result<Tensor> {
-    let (batch, tokens, width) = x.dims3()?;
+    let (batch, _, width) = x.dims3()?;
+    expect_f32(x, "layer_norm_modulate: x")?;
     expect(scale, &[batch, width], "layer_norm_modulate: scale")?;
     expect(shift, &[batch, width], "layer_norm_modulate: shift")?;
-    let (x_view, scale, shift) = (View::new(x)?, View::new(scale)?, View::new(shift)?);
-    let out = cpu::layer_norm::layer_norm_modulate(&x_view, &scale, &shift, tokens, width, eps);
-    Ok(Tensor::from_vec(out, (batch, tokens, width), x.device())?)
+    one_engine("layer_norm_modulate", &[x, scale, shift])?.layer_norm_modulate(x, scale, shift, eps)
 }
 
 /// residual + gate * x: residual and x [batch, tokens, width], gate [batch, width].
-///
-/// # Errors
-/// [`Error::Runtime`] if the shapes do not fit each other, [`Error::Unsupported`] off the CPU.
 pub fn gated_residual(residual: &Tensor, gate: &Tensor, x: &Tensor) -> Result<Tensor> {
     let (batch, tokens, width) = residual.dims3()?;
+    expect_f32(residual, "gated_residual: residual")?;
     expect(x, &[batch, tokens, width], "gated_residual: x")?;
     expect(gate, &[batch, width], "gated_residual: gate")?;
-    let (view, gate, x) = (View::new(residual)?, View::new(gate)?, View::new(x)?);
-    let out = cpu::gated_residual::gated_residual(&view, &gate, &x, tokens, width);
-    Ok(Tensor::from_vec(out, (batch, tokens, width), residual.device())?)
+    one_engine("gated_residual", &[residual, gate, x])?.gated_residual(residual, gate, x)
 }
 
 /// GELU (tanh approximation) in place.
-///
-/// # Errors
-/// [`Error::Unsupported`] off the CPU.
 pub fn gelu(x: Tensor) -> Result<Tensor> {
-    in_place(x, "gelu", cpu::gelu::gelu)
+    expect_f32(&x, "gelu: x")?;
+    x.engine().gelu(x)
 }
 
-/// x / sqrt(mean(x^2) + eps) * weight in place, over groups of weight's length in the last dimension.
-///
-/// # Errors
-/// [`Error::Runtime`] if the last dimension is no multiple of weight's length, [`Error::Unsupported`] off
-/// the CPU.
+/// SiLU, x / (1 + e^-x), in place.
+pub fn silu(x: Tensor) -> Result<Tensor> {
+    expect_f32(&x, "silu: x")?;
+    x.engine().silu(x)
+}
+
+/// x / sqrt(mean(x^2) + eps) * weight in place, over groups of weight's length in the last axis.
 pub fn rms_norm(x: Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
-    let weight = weight.to_dtype(DType::F32)?;
     let (width, group) = (x.dims().last().copied().unwrap_or(0), weight.dims1()?);
     if group == 0 || !width.is_multiple_of(group) {
-        return Ok(mismatch(format!("rms_norm: width {width} is not a multiple of {group}"))?);
+        return Err(refuse(format!("rms_norm: width {width} is not a multiple of {group}")));
     }
-    let weight = View::new(&weight)?;
-    in_place(x, "rms_norm", |values| cpu::rms_norm::rms_norm(values, &weight, eps))
+    expect_f32(&x, "rms_norm: x")?;
+    one_engine("rms_norm", &[&x, weight])?.rms_norm(x, &weight.to_dtype(DType::F32)?, eps)
 }
 
 /// Rotary position embedding in place: x [batch, tokens, heads * head_dim]; cos and sin
 /// [tokens, head_dim / 2], one angle per pair of neighbouring channels.
-///
-/// # Errors
-/// [`Error::Runtime`] if the shapes do not fit each other, [`Error::Unsupported`] off the CPU.
 pub fn rope(x: Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     let (_, tokens, width) = x.dims3()?;
     let pairs = cos.dim(1)?;
+    expect_f32(&x, "rope: x")?;
     expect(cos, &[tokens, pairs], "rope: cos")?;
     expect(sin, &[tokens, pairs], "rope: sin")?;
     if pairs == 0 || !width.is_multiple_of(2 * pairs) {
-        return Ok(mismatch(format!("rope: width {width} is not a multiple of the head dimension {}", 2 * pairs))?);
+        return Err(refuse(format!("rope: width {width} is not a multiple of the head dimension {}", 2 * pairs)));
     }
-    let (cos, sin) = (View::new(cos)?, View::new(sin)?);
-    in_place(x, "rope", |values| cpu::rope::rope(values, &cos, &sin, tokens, width, 2 * pairs))
+    one_engine("rope", &[&x, cos, sin])?.rope(x, cos, sin)
 }
 
-/// The values of a contiguous f32 tensor in CPU memory.
-struct View<'a> {
-    storage: StorageRef<'a>,
-    start: usize,
-    length: usize,
+/// x + y in place; y has the shape of x, or of x without its first axes, and is then repeated.
+pub fn add(x: Tensor, y: &Tensor) -> Result<Tensor> {
+    expect_f32(&x, "add: x")?;
+    expect(y, &x.dims()[x.rank().saturating_sub(y.rank())..], "add: y")?;
+    one_engine("add", &[&x, y])?.add(x, y)
 }
 
-impl<'a> View<'a> {
-    fn new(tensor: &'a Tensor) -> Result<Self> {
-        let (storage, layout) = tensor.storage_and_layout();
-        let Some((start, end)) = layout.contiguous_offsets() else {
-            return Ok(mismatch(format!("expected contiguous values, found {layout:?}"))?);
-        };
-        match &*storage {
-            Storage::Cpu(CpuStorage::F32(_)) => Ok(View { storage, start, length: end - start }),
-            Storage::Cpu(_) => Ok(mismatch(format!("expected f32, found {:?}", tensor.dtype()))?),
-            _ => Err(not_on_cpu()),
-        }
-    }
+/// x + scale * y in place; both of the same shape.
+pub fn add_scaled(x: Tensor, scale: f32, y: &Tensor) -> Result<Tensor> {
+    expect_f32(&x, "add_scaled: x")?;
+    expect(y, x.dims(), "add_scaled: y")?;
+    one_engine("add_scaled", &[&x, y])?.add_scaled(x, scale, y)
 }
 
-impl Deref for View<'_> {
-    type Target = [f32];
-
-    fn deref(&self) -> &[f32] {
-        match &*self.storage {
-            Storage::Cpu(CpuStorage::F32(values)) => &values[self.start..][..self.length],
-            _ => &[],
-        }
+/// Classifier-free guidance, u + scale * (c - u): branches [2 * batch, ..] with u, of the negative prompts, in the
+/// first half and c, of the prompts, in the second; the result is [batch, ..].
+pub fn guidance(branches: &Tensor, scale: f32) -> Result<Tensor> {
+    expect_f32(branches, "guidance: branches")?;
+    if !branches.dim(0)?.is_multiple_of(2) {
+        return Err(refuse(format!("guidance: {branches:?} has no two halves")));
     }
+    branches.engine().guidance(branches, scale)
 }
 
-/// A function on the values of a tensor as a candle operation.
-struct InPlace<F> {
-    name: &'static str,
-    function: F,
-}
-
-impl<F: Fn(&mut [f32])> InplaceOp1 for InPlace<F> {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
-        match (storage, layout.contiguous_offsets()) {
-            (CpuStorage::F32(values), Some((start, end))) => {
-                (self.function)(&mut values[start..end]);
-                Ok(())
-            }
-            _ => bail!("{}: expected contiguous f32 values, found {layout:?}", self.name),
-        }
-    }
-}
-
-fn in_place(x: Tensor, name: &'static str, function: impl Fn(&mut [f32])) -> Result<Tensor> {
-    if !x.device().is_cpu() {
-        return Err(not_on_cpu());
-    }
-    x.inplace_op1(&InPlace { name, function })?;
-    Ok(x)
+/// Whether no value of x is NaN or infinite.
+pub fn is_finite(x: &Tensor) -> Result<bool> {
+    expect_f32(x, "is_finite: x")?;
+    x.engine().is_finite(x)
 }
 
 fn expect(tensor: &Tensor, dims: &[usize], what: &str) -> Result<()> {
-    if tensor.dims() != dims {
-        mismatch::<()>(format!("{what} has shape {:?}, expected {dims:?}", tensor.dims()))?;
+    expect_f32(tensor, what)?;
+    expect_shape(tensor, dims, what)
+}
+
+fn expect_f32(tensor: &Tensor, what: &str) -> Result<()> {
+    match tensor.dtype() {
+        DType::F32 => Ok(()),
+        other => Err(refuse(format!("{what} is {other}, expected f32"))),
     }
-    Ok(())
 }
 
-fn mismatch<T>(message: String) -> candle_core::Result<T> {
-    bail!("{message}")
-}
-
-fn not_on_cpu() -> Error {
-    Error::Unsupported { what: "device of a tensor".into(), found: "not the CPU".into(), supported: "cpu".into() }
+fn expect_shape(tensor: &Tensor, dims: &[usize], what: &str) -> Result<()> {
+    if tensor.dims() == dims {
+        return Ok(());
+    }
+    Err(refuse(format!("{what} has shape {:?}, expected {dims:?}", tensor.dims())))
 }

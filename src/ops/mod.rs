@@ -5,23 +5,33 @@
 //! reference for any other.
 
 mod cpu;
+mod dtype;
+mod engine;
 mod forward;
 pub mod mask;
 pub mod pattern;
 pub mod rounding;
 pub mod symmetric;
+mod tensor;
 
 pub use cpu::ROW_CHUNK;
+pub use cpu::cpu_engine;
 pub use cpu::energy::energy;
 pub use cpu::factor::{NonPositivePivot, factor};
 pub use cpu::gram::{column_sums, gram};
 pub use cpu::refine::refine;
 pub use cpu::sweep::sweep;
-pub use forward::{Qkv, attention, gated_residual, gelu, layer_norm_modulate, linear, rms_norm, rope};
+pub use dtype::DType;
+pub use engine::Engine;
+pub use forward::{
+    Qkv, add, add_scaled, attention, gated_residual, gelu, guidance, is_finite, layer_norm_modulate, linear, rms_norm,
+    rope, silu,
+};
 pub use mask::Mask;
 pub use pattern::{CountRule, NM, Pattern, Sparsity};
 pub use rounding::Rounding;
 pub use symmetric::{Factor, Symmetric};
+pub use tensor::{Strided, Tensor};
 
 /// What a column sweep selects and how.
 #[derive(Debug, Clone, Copy, PartialEq)]

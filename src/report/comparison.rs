@@ -1,9 +1,9 @@
 //! How far two sets of latents lie apart.
 
-use candle_core::{D, DType, Tensor};
 use serde::Serialize;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::ops::Tensor;
 
 /// Distance of final latents z from those of the dense model, equal noise and prompts.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -29,19 +29,27 @@ pub struct Spread {
 }
 
 impl Comparison {
-    /// Both [items, ...], of the same shape.
+    /// Both [items, ...], in host memory and of the same shape.
     ///
     /// # Errors
-    /// [`crate::Error::Runtime`] if the shapes differ.
+    /// [`Error::Runtime`] if the shapes differ.
     pub fn new(dense: &Tensor, pruned: &Tensor) -> Result<Self> {
-        let squares = |x: &Tensor| -> Result<Vec<f64>> {
-            Ok(x.to_dtype(DType::F64)?.sqr()?.flatten_from(1)?.sum(D::Minus1)?.to_vec1()?)
-        };
-        let (errors, sizes) = (squares(&(pruned - dense)?)?, squares(dense)?);
+        if dense.dims() != pruned.dims() || dense.elements() == 0 {
+            return Err(Error::Runtime(format!("no distance between {dense:?} and {pruned:?}")));
+        }
+        let item = dense.elements() / dense.dim(0)?;
+        let squares = |values: &[f32]| values.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>();
+        let items = dense.as_slice()?.chunks_exact(item).zip(pruned.as_slice()?.chunks_exact(item));
+        let (errors, sizes): (Vec<f64>, Vec<f64>) = items
+            .map(|(dense, pruned)| {
+                let change: Vec<f32> = pruned.iter().zip(dense).map(|(pruned, dense)| pruned - dense).collect();
+                (squares(&change), squares(dense))
+            })
+            .unzip();
         let (error, size) = (errors.iter().sum::<f64>(), sizes.iter().sum::<f64>());
         let ratios = errors.iter().zip(&sizes).map(|(error, size)| error / size).collect();
         Ok(Comparison {
-            latent_mse: error / dense.elem_count() as f64,
+            latent_mse: error / dense.elements() as f64,
             latent_rel: error / size,
             per_item: Spread::new(ratios),
         })
@@ -70,12 +78,11 @@ impl Spread {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
 
     #[test]
     fn ratios_and_spread_follow_their_formulas() {
-        let dense = Tensor::new(&[[1f32, 1.0], [2.0, 0.0]], &Device::Cpu).unwrap();
-        let pruned = Tensor::new(&[[1f32, 0.0], [2.0, 2.0]], &Device::Cpu).unwrap();
+        let dense = Tensor::from_vec(vec![1.0, 1.0, 2.0, 0.0], [2, 2]).unwrap();
+        let pruned = Tensor::from_vec(vec![1.0, 0.0, 2.0, 2.0], [2, 2]).unwrap();
         let found = Comparison::new(&dense, &pruned).unwrap();
         assert_eq!((found.latent_mse, found.latent_rel), (5.0 / 4.0, 5.0 / 6.0));
         let spread = Spread { items: 2, min: 0.5, median: 0.75, mean: 0.75, max: 1.0, std: 0.25 };

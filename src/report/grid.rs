@@ -2,10 +2,10 @@
 
 use std::io::Cursor;
 
-use candle_core::{DType, Tensor};
 use image::{ImageFormat, Rgb, RgbImage};
 
 use crate::error::{Error, Result};
+use crate::ops::Tensor;
 
 /// Items per row.
 const COLUMNS: usize = 10;
@@ -47,7 +47,7 @@ impl Colours {
     }
 }
 
-/// A PNG of the latents of one or more models, each [items, channels, height, width] with the same items:
+/// A PNG of the latents of one or more models, each [items, channels, height, width] in host memory with the same items:
 /// item by item, the rows of the models stand below each other.
 ///
 /// # Errors
@@ -55,11 +55,8 @@ impl Colours {
 pub fn png(models: &[Tensor]) -> Result<Vec<u8>> {
     let Some(first) = models.first() else { return Ok(Vec::new()) };
     let (items, channels, height, width) = first.dims4()?;
-    let values = models
-        .iter()
-        .map(|latents| Ok(latents.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?))
-        .collect::<Result<Vec<Vec<f32>>>>()?;
-    let ranges = channel_ranges(&values[0], channels, height * width);
+    let values = models.iter().map(Tensor::as_slice).collect::<Result<Vec<&[f32]>>>()?;
+    let ranges = channel_ranges(values[0], channels, height * width);
     let scale = (ITEM_PIXELS / height.max(width).max(1)).max(1);
     let columns = items.clamp(1, COLUMNS);
     let (cell_width, cell_height) = (width * scale + GAP, height * scale + GAP);
@@ -120,12 +117,11 @@ fn channel_ranges(values: &[f32], channels: usize, pixels: usize) -> [Range; 3] 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
 
     #[test]
     fn rows_alternate_between_models_and_values_become_grey() {
-        let dense = Tensor::full(-1f32, (12, 1, 8, 8), &Device::Cpu).unwrap();
-        let pruned = Tensor::full(1f32, (12, 1, 8, 8), &Device::Cpu).unwrap();
+        let dense = Tensor::from_vec(vec![-1.0; 12 * 64], [12, 1, 8, 8]).unwrap();
+        let pruned = Tensor::from_vec(vec![1.0; 12 * 64], [12, 1, 8, 8]).unwrap();
         let picture = image::load_from_memory(&png(&[dense, pruned]).unwrap()).unwrap().to_rgb8();
         assert_eq!(picture.dimensions(), (10 * 66 + 2, 4 * 66 + 2));
         let grey = |row: u32| picture.get_pixel(30, row * 66 + 30).0;
@@ -134,7 +130,7 @@ mod tests {
 
     #[test]
     fn many_channels_are_stretched_to_their_range() {
-        let latents = Tensor::arange(0f32, 64.0, &Device::Cpu).unwrap().reshape((1, 16, 2, 2)).unwrap();
+        let latents = Tensor::from_vec((0..64u8).map(f32::from).collect(), [1, 16, 2, 2]).unwrap();
         let picture = image::load_from_memory(&png(&[latents]).unwrap()).unwrap().to_rgb8();
         assert_eq!(picture.get_pixel(2, 2).0, [0; 3]);
         assert_eq!(picture.get_pixel(2 + 63, 2 + 63).0, [255; 3]);

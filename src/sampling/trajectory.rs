@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::path::Path;
 
-use candle_core::Tensor;
 use serde_json::Value;
 
 use super::{LatentSize, SamplingOptions, Schedule, SchedulerConfig, pack, starting_noise};
@@ -12,6 +11,7 @@ use crate::conditioning::Conditioning;
 use crate::error::{Error, Result};
 use crate::model::taps::Stream;
 use crate::model::{ForwardInput, NoObserver, Observer, Transformer};
+use crate::ops::{self, Tensor, is_finite};
 
 /// Sees a trajectory: the input of every Linear, and where in the trajectory it happens.
 ///
@@ -127,13 +127,13 @@ impl Sampler {
             let start = self.start(conditioning, rows.clone())?;
             results.push(self.run(model, &conditioning.slice(rows)?, start, probe)?);
         }
-        Ok(Tensor::cat(&results, 0)?)
+        Tensor::cat(&results.iter().collect::<Vec<_>>(), 0)
     }
 
     /// Latents that `rows` of the conditioning start from: those of its file, or noise of the seed.
     pub fn start(&self, conditioning: &Conditioning, rows: Range<usize>) -> Result<Tensor> {
         if let Some(latents) = &conditioning.latents {
-            return Ok(latents.narrow(0, rows.start, rows.len())?.contiguous()?);
+            return latents.narrow(0, rows.start, rows.len());
         }
         let noise = starting_noise(self.options.seed, rows.start, rows.len(), self.size.picture())?;
         if self.size.packed { pack(&noise) } else { Ok(noise) }
@@ -155,8 +155,8 @@ impl Sampler {
             if !is_finite(&velocity)? {
                 return Err(prompts.explain(self, model, &latents, step));
             }
-            let length = f64::from(self.schedule.sigmas[step + 1] - self.schedule.sigmas[step]);
-            latents = (latents + velocity.affine(length, 0.0)?)?;
+            let length = self.schedule.sigmas[step + 1] - self.schedule.sigmas[step];
+            latents = ops::add_scaled(latents, length, &velocity)?;
             probe.end_step(step, &latents)?;
         }
         Ok(latents)
@@ -210,11 +210,7 @@ impl Prompts {
             image_grid: sampler.size.grid(),
         };
         let output = model.forward(&input, observer)?;
-        if !self.doubled {
-            return Ok(output);
-        }
-        let (negative, positive) = (output.narrow(0, 0, rows / 2)?, output.narrow(0, rows / 2, rows / 2)?);
-        Ok((&negative + (positive - &negative)?.affine(f64::from(sampler.options.guidance_scale), 0.0)?)?)
+        if self.doubled { ops::guidance(&output, sampler.options.guidance_scale) } else { Ok(output) }
     }
 
     /// Repeats a step whose result was not finite and names the first Linear input that is not.
@@ -254,8 +250,4 @@ impl Observer for FirstNonFinite {
             false => Err(self.found(format!("{block}.output"))),
         }
     }
-}
-
-fn is_finite(tensor: &Tensor) -> Result<bool> {
-    Ok(tensor.flatten_all()?.to_vec1::<f32>()?.iter().all(|x| x.is_finite()))
 }

@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::fs;
 
-use candle_core::{Device, Tensor};
+use obsdiff::ops::Tensor;
 
 use super::common::Scene;
-use crate::support::{obsdiff, rewrite};
+use crate::support::{full, obsdiff, rewrite};
 
 type Tensors = HashMap<String, Tensor>;
 
 fn set(all: &mut Tensors, name: &str, shape: &[usize], value: f32) {
-    all.insert(name.into(), Tensor::full(value, shape, &Device::Cpu).unwrap());
+    all.insert(name.into(), full(value, shape));
 }
 
 #[test]

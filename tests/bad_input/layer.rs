@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use candle_core::{Device, Tensor};
+use obsdiff::ops::Tensor;
 
-use crate::support::{Run, names_in, noises, obsdiff, text};
+use crate::support::{Run, names_in, noises, obsdiff, save, text};
 
 const COLUMNS: usize = 8;
 
@@ -19,9 +19,9 @@ impl Single {
         let weight = ("w", &[4, COLUMNS][..], noises(1, 4 * COLUMNS));
         let all = std::iter::once(&weight)
             .chain(tensors)
-            .map(|(name, shape, values)| (name.to_string(), Tensor::from_slice(values, *shape, &Device::Cpu).unwrap()))
+            .map(|(name, shape, values)| (name.to_string(), Tensor::from_vec(values.clone(), *shape).unwrap()))
             .collect();
-        candle_core::safetensors::save(&all, folder.path().join("in.safetensors")).unwrap();
+        save(&folder.path().join("in.safetensors"), &all);
         Single { folder }
     }
 

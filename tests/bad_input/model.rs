@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::common::Scene;
-use crate::support::{edit, rewrite};
+use crate::support::{edit, full, rewrite};
 
 #[test]
 fn an_absent_model_is_named() {
@@ -59,7 +59,7 @@ fn a_nan_in_the_weights_is_refused_by_name() {
     let scene = Scene::new();
     let name = "transformer_blocks.1.ff.net.2.weight";
     rewrite(&scene.weights(), |all| {
-        let nan = (all[name].zeros_like().unwrap() / 0.0).unwrap();
+        let nan = full(f32::NAN, all[name].dims());
         all.insert(name.into(), nan);
     });
     for method in ["--method=obs-diff", "--method=magnitude"] {
@@ -72,7 +72,7 @@ fn activations_that_overflow_are_refused_by_tensor_and_step() {
     let scene = Scene::new();
     let name = "transformer_blocks.1.ff.net.0.proj.weight";
     rewrite(&scene.weights(), |all| {
-        let huge = (all[name].ones_like().unwrap() * 1e38).unwrap();
+        let huge = full(1e38, all[name].dims());
         all.insert(name.into(), huge);
     });
     scene.refuses(&[], 4, &["transformer_blocks.1.ff.net.2", "NaN or infinity", "step"]);

@@ -9,6 +9,7 @@ mod program;
 pub use arrays::{Array, assert_close, noise, noises, read};
 pub use folders::{copy_folder, edit, files_below, names_in, shared_folder};
 pub use models::{
-    Pipeline, data, json, load_transformer, models, relative_frobenius, relative_maximum, rewrite, tensors,
+    Pipeline, data, entry, full, json, load_transformer, models, relative_frobenius, relative_maximum, rewrite, save,
+    tensors,
 };
 pub use program::{Run, obsdiff, obsdiff_with, text};

@@ -1,24 +1,33 @@
 //! The CPU engine. Work is cut into tiles of fixed size, each computed by one thread in a fixed order, so
 //! results do not depend on the number of threads.
 
-pub mod attention;
+mod add;
+mod attention;
+mod cast;
+mod cat;
 pub mod energy;
+mod engine;
 pub mod factor;
-pub mod gated_residual;
-pub mod gelu;
+mod gated_residual;
+mod gelu;
 pub mod gram;
-pub mod layer_norm;
-pub mod linear;
+mod guidance;
+mod is_finite;
+mod layer_norm;
+mod linear;
 pub mod refine;
-pub mod rms_norm;
-pub mod rope;
-pub mod select;
-pub mod simd;
+mod rms_norm;
+mod rope;
+mod select;
+mod silu;
+mod simd;
+mod strided_copy;
 pub mod sweep;
 mod triangle;
 
 use faer::{MatMut, MatRef};
 
+pub use engine::cpu_engine;
 use simd::vectorized;
 
 /// Rows of a weight matrix that one task takes: enough to reach the matrix peak, few enough to share out.
