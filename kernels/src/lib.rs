@@ -11,12 +11,14 @@ pub mod check;
 pub mod device;
 pub mod driver;
 pub mod error;
+pub mod gram;
 pub mod image;
 #[cfg(feature = "interpreter")]
 pub mod interpreted;
 pub mod libraries;
 pub mod matrix;
 pub mod peers;
+pub mod reference;
 pub mod triangle;
 pub mod witness;
 
@@ -24,3 +26,4 @@ pub use buffer::{Buffer, Pointer};
 pub use device::{Backend, Device, Launch, Properties};
 pub use error::{Error, Result};
 pub use matrix::{Element, Matrix, MatrixMut};
+

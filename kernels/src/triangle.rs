@@ -118,4 +118,9 @@ impl PackedTriangle {
     pub fn pointer(&self) -> Pointer<f32> {
         self.values.pointer()
     }
+
+    /// The tiles.
+    pub(crate) fn buffer(&self) -> &Buffer<f32> {
+        &self.values
+    }
 }

@@ -1,7 +1,13 @@
 //! Cases that hold each kernel against its float64 reference; run by tests on the interpreter and by
 //! `obsdiff self-test` on a GPU.
 
+pub mod gram;
+pub mod random;
 pub mod suite;
+mod worst;
+
+use crate::device::Device;
+use crate::error::Result;
 
 /// How large the cases are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,3 +36,6 @@ impl Outcome {
         self.error <= self.bound
     }
 }
+
+/// Reports every case of one operation.
+pub type Check = fn(&Device, Scale, &mut dyn FnMut(Outcome)) -> Result<()>;
