@@ -6,16 +6,23 @@
 //! ([`driver::Driver`]), or an interpreter that runs the same PTX on the CPU (feature `interpreter`).
 
 pub mod buffer;
+pub mod check;
 pub mod device;
 pub mod driver;
 pub mod error;
+pub mod gemm;
 pub mod image;
 #[cfg(feature = "interpreter")]
 pub mod interpreted;
 pub mod matrix;
+pub mod pack24;
+mod pipeline;
+pub mod reference;
+pub mod spmm24;
 pub mod triangle;
 
 pub use buffer::{Buffer, Pointer};
 pub use device::{Backend, Device, Launch, Properties};
 pub use error::{Error, Result};
 pub use matrix::{Element, Matrix, MatrixMut};
+pub use pipeline::Tile;
