@@ -11,14 +11,18 @@ pub mod check;
 pub mod device;
 pub mod driver;
 pub mod error;
+pub mod gemm;
 pub mod gram;
 pub mod image;
 #[cfg(feature = "interpreter")]
 pub mod interpreted;
 pub mod libraries;
 pub mod matrix;
+pub mod pack24;
 pub mod peers;
+mod pipeline;
 pub mod reference;
+pub mod spmm24;
 pub mod triangle;
 pub mod witness;
 
@@ -26,4 +30,5 @@ pub use buffer::{Buffer, Pointer};
 pub use device::{Backend, Device, Launch, Properties};
 pub use error::{Error, Result};
 pub use matrix::{Element, Matrix, MatrixMut};
+pub use pipeline::Tile;
 

@@ -1,10 +1,14 @@
 //! Cases that hold each kernel against its float64 reference; run by tests on the interpreter and by
 //! `obsdiff self-test` on a GPU.
 
+pub mod gemm;
 pub mod gram;
+pub mod pack24;
 pub mod random;
+pub mod spmm24;
 pub mod suite;
 mod worst;
+pub(crate) mod operand;
 
 use crate::device::Device;
 use crate::error::Result;
