@@ -23,6 +23,7 @@ pub mod peers;
 mod pipeline;
 pub mod reference;
 pub mod spmm24;
+pub mod sweep;
 pub mod triangle;
 pub mod witness;
 

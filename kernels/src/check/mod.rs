@@ -7,6 +7,7 @@ pub mod pack24;
 pub mod random;
 pub mod spmm24;
 pub mod suite;
+pub mod sweep;
 mod worst;
 pub(crate) mod operand;
 

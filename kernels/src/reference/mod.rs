@@ -4,5 +4,7 @@ pub mod gemm;
 pub mod gram;
 pub mod pack24;
 pub mod spmm24;
+pub mod sweep;
 
 //! Plain float64 references of the kernels, and host versions of their layouts.
+//! Each operation in float64, as plainly as it can be written.
