@@ -5,17 +5,24 @@
 //! other, `tests/gram.rs` runs them. Launchers talk to a [`Device`]: an NVIDIA GPU through its driver
 //! ([`driver::Driver`]), or an interpreter that runs the same PTX on the CPU (feature `interpreter`).
 
+pub mod attention;
 pub mod buffer;
+pub mod check;
 pub mod device;
 pub mod driver;
+pub mod elementwise;
 pub mod error;
 pub mod image;
 #[cfg(feature = "interpreter")]
 pub mod interpreted;
 pub mod matrix;
+pub mod normalize;
+pub mod rearrange;
+pub mod reference;
+mod rows;
 pub mod triangle;
 
 pub use buffer::{Buffer, Pointer};
 pub use device::{Backend, Device, Launch, Properties};
 pub use error::{Error, Result};
-pub use matrix::{Element, Matrix, MatrixMut};
+pub use matrix::{Element, Matrix, MatrixMut, Value};
