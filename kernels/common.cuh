@@ -176,8 +176,79 @@ __device__ __forceinline__ __half from_float<__half>(float x) { return __float2h
 template <>
 __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float x) { return __float2bfloat16_rn(x); }
 
+// 2^x; subnormal results become 0, 2^-inf is 0, NaN stays. Relative error below 2^-22. ex2.approx.ftz.f32, PTX ISA
+// 9.7.3.21.
+__device__ __forceinline__ float exp2_approx(float x) {
+    float result;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+    return result;
+}
+
+// Two values rounded to T, ties to even; `low` in the lower half.
+template <typename T>
+__device__ __forceinline__ uint32_t pack(float low, float high);
+template <>
+__device__ __forceinline__ uint32_t pack<__half>(float low, float high) {
+    const __half2 both = __floats2half2_rn(low, high);
+    return *reinterpret_cast<const uint32_t*>(&both);
+}
+template <>
+__device__ __forceinline__ uint32_t pack<__nv_bfloat16>(float low, float high) {
+    const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
+    return *reinterpret_cast<const uint32_t*>(&both);
+}
+
+// Hides from the compiler that x is what it was: what follows from it is computed where it stands, not ahead of a
+// loop at the price of registers. No instruction.
+__device__ __forceinline__ void compute_here(float& x) { asm volatile("" : "+f"(x)); }
+
 // Neither NaN nor infinite.
 __device__ __forceinline__ bool is_finite(float x) { return (__float_as_uint(x) & 0x7f800000u) != 0x7f800000u; }
+
+// ---- runs of values in global memory --------------------------------------------------------------------------
+
+// Values in 16 bytes.
+template <typename T>
+constexpr int RUN = 16 / sizeof(T);
+
+// The first `count` of COUNT consecutive values; the others are 0. 16 bytes at a time if `from` is `aligned` to them
+// and the run is whole.
+template <int COUNT, typename T>
+__device__ __forceinline__ void load_run(float (&to)[COUNT], const T* from, int count, bool aligned) {
+    static_assert(COUNT % RUN<T> == 0);
+    if (aligned && count >= COUNT) {
+#pragma unroll
+        for (int start = 0; start < COUNT; start += RUN<T>) {
+            alignas(16) T values[RUN<T>];
+            *reinterpret_cast<uint4*>(values) = *reinterpret_cast<const uint4*>(from + start);
+#pragma unroll
+            for (int i = 0; i < RUN<T>; ++i) to[start + i] = to_float(values[i]);
+        }
+    } else {
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) to[i] = i < count ? to_float(from[i]) : 0.0f;
+    }
+}
+
+// Rounds and writes the first `count` values of a run.
+template <int COUNT, typename T>
+__device__ __forceinline__ void store_run(T* to, const float (&from)[COUNT], int count, bool aligned) {
+    static_assert(COUNT % RUN<T> == 0);
+    if (aligned && count >= COUNT) {
+#pragma unroll
+        for (int start = 0; start < COUNT; start += RUN<T>) {
+            alignas(16) T values[RUN<T>];
+#pragma unroll
+            for (int i = 0; i < RUN<T>; ++i) values[i] = from_float<T>(from[start + i]);
+            *reinterpret_cast<uint4*>(to + start) = *reinterpret_cast<const uint4*>(values);
+        }
+    } else {
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) {
+            if (i < count) to[i] = from_float<T>(from[i]);
+        }
+    }
+}
 
 // ---- reductions in a fixed order -----------------------------------------------------------------------------
 

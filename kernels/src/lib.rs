@@ -5,11 +5,13 @@
 //! other, `tests/gram.rs` runs them. Launchers talk to a [`Device`]: an NVIDIA GPU through its driver
 //! ([`driver::Driver`]), or an interpreter that runs the same PTX on the CPU (feature `interpreter`).
 
+pub mod attention;
 pub mod bench;
 pub mod buffer;
 pub mod check;
 pub mod device;
 pub mod driver;
+pub mod elementwise;
 pub mod error;
 pub mod gemm;
 pub mod gram;
@@ -18,10 +20,13 @@ pub mod image;
 pub mod interpreted;
 pub mod libraries;
 pub mod matrix;
+pub mod normalize;
 pub mod pack24;
 pub mod peers;
 mod pipeline;
+pub mod rearrange;
 pub mod reference;
+mod rows;
 pub mod spmm24;
 pub mod sweep;
 pub mod triangle;
@@ -30,6 +35,7 @@ pub mod witness;
 pub use buffer::{Buffer, Pointer};
 pub use device::{Backend, Device, Launch, Properties};
 pub use error::{Error, Result};
+pub use matrix::{Element, Matrix, MatrixMut, Value};
 pub use matrix::{Element, Matrix, MatrixMut};
 pub use pipeline::Tile;
 

@@ -103,6 +103,20 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// `count` columns from column `start` on.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] past the end.
+    pub fn column_range(self, start: usize, count: usize) -> Result<Self> {
+        match start.checked_add(count) {
+            Some(end) if end <= self.columns => {
+                let first = self.first.offset(start * self.element.bytes());
+                Ok(Matrix { first, columns: count, ..self })
+            }
+            _ => Err(Error::argument("matrix", format!("{count} columns at {start} of {}", self.columns))),
+        }
+    }
+
     pub fn element(&self) -> Element {
         self.element
     }
@@ -156,6 +170,22 @@ impl<'a> MatrixMut<'a> {
         // SAFETY: passed on to the caller.
         let matrix = unsafe { Matrix::from_address(address, element, rows, columns, stride) };
         MatrixMut { matrix, owner: PhantomData }
+    }
+
+    /// `count` rows from row `start` on.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] past the end.
+    pub fn row_range(&mut self, start: usize, count: usize) -> Result<MatrixMut<'_>> {
+        Ok(MatrixMut { matrix: self.matrix.row_range(start, count)?, owner: PhantomData })
+    }
+
+    /// `count` columns from column `start` on.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] past the end.
+    pub fn column_range(&mut self, start: usize, count: usize) -> Result<MatrixMut<'_>> {
+        Ok(MatrixMut { matrix: self.matrix.column_range(start, count)?, owner: PhantomData })
     }
 
     /// The same place, for its shape and address.
