@@ -36,6 +36,4 @@ pub use buffer::{Buffer, Pointer};
 pub use device::{Backend, Device, Launch, Properties};
 pub use error::{Error, Result};
 pub use matrix::{Element, Matrix, MatrixMut, Value};
-pub use matrix::{Element, Matrix, MatrixMut};
 pub use pipeline::Tile;
-

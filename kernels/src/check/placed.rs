@@ -166,7 +166,11 @@ pub(super) fn compare(kernel: &'static str, case: String, found: &Placed, expect
         let difference = (value - expected.value).abs();
         let error = match difference {
             _ if value.is_nan() || expected.value.is_nan() => {
-                if value.is_nan() && expected.value.is_nan() { 0.0 } else { f64::INFINITY }
+                if value.is_nan() && expected.value.is_nan() {
+                    0.0
+                } else {
+                    f64::INFINITY
+                }
             }
             _ if value == expected.value => 0.0,
             _ => difference / expected.allowance,
