@@ -28,7 +28,9 @@
 //! issuing lane included, is a conflict. After completion the bytes count as written by the issuing lane at that
 //! moment, so others need a barrier. The source counts as read when the copy is issued: record it as a plain read.
 
+mod cell;
 mod clock;
+mod knowledge;
 mod region;
 
 pub use clock::{Clocks, Order, Scope, WarpId};

@@ -1,6 +1,14 @@
 //! The accesses to one address range.
 
-use super::clock::{Clocks, Order, Scope, WarpId};
+use std::collections::HashMap;
+
+use super::cell::{Cell, Now, Pool, Race, Stamp};
+use super::clock::{Clocks, Location, Order, Scope, StrongAccess, WarpId, lanes_of};
+
+/// Bytes of one cell.
+const WORD: u32 = 4;
+/// Cells that are allocated together, when the first of them is touched.
+const PAGE: u32 = 256;
 
 /// What an access does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +25,38 @@ pub enum AccessKind {
     Atomic { order: Order, scope: Scope },
     /// `red`: an atomic that returns nothing and so acquires nothing.
     Reduce { order: Order, scope: Scope },
+}
+
+impl AccessKind {
+    fn flags(self) -> u32 {
+        let strong = |scope| Stamp::STRONG | if scope == Scope::Device { Stamp::DEVICE } else { 0 };
+        match self {
+            AccessKind::Read => 0,
+            AccessKind::Write => Stamp::WRITES,
+            AccessKind::StrongRead { scope, .. } => strong(scope),
+            AccessKind::StrongWrite { scope, .. }
+            | AccessKind::Atomic { scope, .. }
+            | AccessKind::Reduce { scope, .. } => strong(scope) | Stamp::WRITES,
+        }
+    }
+
+    /// What a strong access means for the clocks.
+    fn strong(self) -> Option<StrongAccess> {
+        let access = |reads, writes, order, scope| StrongAccess {
+            reads,
+            writes,
+            modifies: matches!(self, AccessKind::Atomic { .. } | AccessKind::Reduce { .. }),
+            order,
+            scope,
+        };
+        match self {
+            AccessKind::Read | AccessKind::Write => None,
+            AccessKind::StrongRead { order, scope } => Some(access(true, false, order, scope)),
+            AccessKind::StrongWrite { order, scope } => Some(access(false, true, order, scope)),
+            AccessKind::Atomic { order, scope } => Some(access(true, true, order, scope)),
+            AccessKind::Reduce { order, scope } => Some(access(false, true, order, scope)),
+        }
+    }
 }
 
 /// One memory instruction of a warp.
@@ -67,22 +107,29 @@ pub struct AsyncWrite {
 
 /// The recorded accesses to one address range.
 #[derive(Debug)]
-pub struct Region {}
+pub struct Region {
+    pages: Vec<Option<Box<[Cell]>>>,
+    pool: Pool,
+    /// What was released where, by the offset of the strong access.
+    locations: HashMap<u32, Location>,
+}
 
 impl Region {
     /// Watches `bytes` bytes that nobody has touched. Memory is taken as bytes are touched.
     pub fn new(bytes: u32) -> Self {
-        unimplemented!()
+        let pages = bytes.div_ceil(WORD * PAGE);
+        Self { pages: (0..pages).map(|_| None).collect(), pool: Pool::default(), locations: HashMap::new() }
     }
 
     /// Forgets all accesses: the boundary between two launches, or between two blocks that use the region in turn.
     pub fn clear(&mut self) {
-        unimplemented!()
+        self.pages.iter_mut().flatten().for_each(|page| page.fill(Cell::default()));
+        self.pool.clear();
+        self.locations.clear();
     }
 
     /// The lanes of `mask` access `offsets[lane]..+ bytes` in one instruction, in the order of their lanes. The
-    /// ranges must lie inside the region (the caller has checked them) and be aligned to `bytes`, or to 4 if that
-    /// is less. Strong accesses acquire and release in `clocks`. After an `Err` the region is not used further.
+    /// ranges must lie inside the region and be aligned to `bytes`; the caller has checked both. Strong accesses acquire and release in `clocks`. After an `Err` the region is not used further.
     pub fn access_warp(
         &mut self,
         clocks: &mut Clocks,
@@ -90,7 +137,29 @@ impl Region {
         mask: u32,
         offsets: &[u32; 32],
     ) -> Result<(), Box<Conflict>> {
-        unimplemented!()
+        if access.kind.strong().is_some() {
+            return lanes_of(mask).try_for_each(|lane| self.strong(clocks, access, lane, offsets[lane as usize]));
+        }
+        let warp = clocks.warp(access.warp);
+        let stamp = Stamp::new(warp.number, access.kind.flags(), 0, warp.now, access.place);
+        let Some(view) = warp.converged() else {
+            return lanes_of(mask).try_for_each(|lane| {
+                let now = Now { stamp: stamp.of_lane(lane), view: warp.view(lane), first: warp.first };
+                self.touch(clocks, &now, offsets[lane as usize], access.bytes)
+            });
+        };
+        let mut now = Now { stamp, view, first: warp.first };
+        // A read of one place by all lanes is one access of many lanes.
+        let leader = offsets[mask.trailing_zeros() as usize % 32];
+        if access.kind == AccessKind::Read && lanes_of(mask).all(|lane| offsets[lane as usize] == leader) {
+            now.stamp.lanes = mask;
+            return if mask == 0 { Ok(()) } else { self.touch(clocks, &now, leader, access.bytes) };
+        }
+        for lane in lanes_of(mask) {
+            now.stamp.lanes = 1 << lane;
+            self.touch(clocks, &now, offsets[lane as usize], access.bytes)?;
+        }
+        Ok(())
     }
 
     /// [`Region::access_warp`] for one lane.
@@ -101,10 +170,16 @@ impl Region {
         lane: u32,
         offset: u32,
     ) -> Result<(), Box<Conflict>> {
-        unimplemented!()
+        if access.kind.strong().is_some() {
+            return self.strong(clocks, access, lane, offset);
+        }
+        let warp = clocks.warp(access.warp);
+        let stamp = Stamp::new(warp.number, access.kind.flags(), 1 << lane, warp.now, access.place);
+        let now = Now { stamp, view: warp.view(lane), first: warp.first };
+        self.touch(clocks, &now, offset, access.bytes)
     }
 
-    /// `cp.async` by `lane` starts to write `offset..offset + bytes`.
+    /// `cp.async` by `lane` starts to write `offset..offset + bytes`: 4, 8 or 16 bytes, aligned.
     pub fn async_begin(
         &mut self,
         clocks: &Clocks,
@@ -114,11 +189,73 @@ impl Region {
         bytes: u32,
         place: u32,
     ) -> Result<AsyncWrite, Box<Conflict>> {
-        unimplemented!()
+        let clock = clocks.warp(warp);
+        // No epoch covers the last one, so nothing is ordered after the write until it lands.
+        let stamp = Stamp::new(clock.number, Stamp::WRITES | Stamp::IN_FLIGHT, 1 << lane, u32::MAX, place);
+        let now = Now { stamp, view: clock.view(lane), first: clock.first };
+        self.touch(clocks, &now, offset, bytes)?;
+        Ok(AsyncWrite { warp, lane, offset, bytes, place })
     }
 
     /// The lane's `cp.async.wait_group` (or `wait_all`) covers `write`.
     pub fn async_complete(&mut self, clocks: &Clocks, write: AsyncWrite) {
-        unimplemented!()
+        let clock = clocks.warp(write.warp);
+        let stamp = Stamp::new(clock.number, Stamp::WRITES, 1 << write.lane, clock.now, write.place);
+        let (cells, _) = cells(&mut self.pages, write.offset, write.bytes);
+        cells.iter_mut().for_each(|cell| cell.land(stamp));
     }
+
+    fn strong(&mut self, clocks: &mut Clocks, access: Access, lane: u32, offset: u32) -> Result<(), Box<Conflict>> {
+        let warp = clocks.warp(access.warp);
+        let stamp = Stamp::new(warp.number, access.kind.flags(), 1 << lane, warp.now, access.place);
+        let now = Now { stamp, view: warp.view(lane), first: warp.first };
+        self.touch(clocks, &now, offset, access.bytes)?;
+        if let Some(strong) = access.kind.strong() {
+            clocks.strong(access.warp, lane, self.locations.entry(offset).or_default(), strong);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn touch(&mut self, clocks: &Clocks, now: &Now, offset: u32, bytes: u32) -> Result<(), Box<Conflict>> {
+        let (cells, first) = cells(&mut self.pages, offset, bytes);
+        if bytes < WORD {
+            let race = self.pool.access_bytes(&mut cells[0], now, first, bytes as usize);
+            return race.map_err(|race| conflict(clocks, now, &race, offset / WORD * WORD + race.byte));
+        }
+        for (word, cell) in cells.iter_mut().enumerate() {
+            if let Err(race) = self.pool.access_word(cell, now) {
+                return Err(conflict(clocks, now, &race, offset + WORD * word as u32 + race.byte));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The cells of an aligned range, and the byte within the first at which it starts.
+#[inline]
+fn cells(pages: &mut [Option<Box<[Cell]>>], offset: u32, bytes: u32) -> (&mut [Cell], usize) {
+    debug_assert!(offset.is_multiple_of(bytes), "an access of {bytes} bytes at offset {offset} is misaligned");
+    let word = offset / WORD;
+    let page = pages[(word / PAGE) as usize].get_or_insert_with(|| vec![Cell::default(); PAGE as usize].into());
+    let first = (word % PAGE) as usize;
+    (&mut page[first..first + bytes.div_ceil(WORD) as usize], (offset % WORD) as usize)
+}
+
+#[cold]
+fn conflict(clocks: &Clocks, now: &Now, race: &Race, offset: u32) -> Box<Conflict> {
+    let party = |stamp: &Stamp, lane| Party {
+        warp: WarpId { block: stamp.warp() / clocks.warps(), warp: stamp.warp() % clocks.warps() },
+        lane,
+        place: stamp.place,
+        writes: stamp.is(Stamp::WRITES),
+        strong: stamp.is(Stamp::STRONG),
+        in_flight: stamp.is(Stamp::IN_FLIGHT),
+    };
+    let earlier = party(&race.earlier, race.lane);
+    // Of several lanes that read one place, one that did not make the earlier access itself.
+    let same_warp = race.earlier.warp() == now.stamp.warp();
+    let mut later_lanes = lanes_of(now.stamp.lanes).filter(|&lane| !same_warp || lane != race.lane);
+    let later_lane = later_lanes.next().unwrap_or(race.lane);
+    Box::new(Conflict { offset, earlier, later: party(&now.stamp, later_lane) })
 }
