@@ -69,7 +69,7 @@ fn a_place(element: Element, k: usize, lane: usize, i: usize) -> (usize, usize) 
     let (group, thread) = (lane / 4, lane % 4);
     match (packed(element), k) {
         // m16n8k8 and m16n8k4, tf32.
-        (false, _) => (if i % 2 == 0 { group } else { group + 8 }, if i < 2 { thread } else { thread + 4 }),
+        (false, _) => (if i & 1 == 0 { group } else { group + 8 }, if i < 2 { thread } else { thread + 4 }),
         // m16n8k8, 16 bits.
         (true, 8) => (if i < 2 { group } else { group + 8 }, thread * 2 + (i & 1)),
         // m16n8k16, 16 bits.

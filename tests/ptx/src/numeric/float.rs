@@ -51,8 +51,11 @@ pub(super) fn saturate(format: Format, bits: u64) -> u64 {
     if format.is_nan(bits) || bits & format.sign() != 0 { 0 } else { bits.min(one) }
 }
 
+/// The bits of `value`, NaN being canonical. The test is on the bits because rustc 1.95 drops `is_nan` of a square
+/// root whose operand a caller has found to be a number.
 fn canonical_f32(value: f32) -> u32 {
-    if value.is_nan() { Format::F32.canonical_nan() as u32 } else { value.to_bits() }
+    let bits = value.to_bits();
+    if Format::F32.is_nan(bits.into()) { Format::F32.canonical_nan() as u32 } else { bits }
 }
 
 /// a + b.

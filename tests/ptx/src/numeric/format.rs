@@ -102,14 +102,14 @@ impl Format {
 
     /// `value` rounded once to this format. NaN becomes canonical.
     pub fn round(self, value: f64, rounding: Rounding) -> u64 {
-        if value.is_nan() {
+        let bits = value.to_bits();
+        if Format::F64.is_nan(bits) {
             return self.canonical_nan();
         }
         let negative = value.is_sign_negative();
         if value.is_infinite() {
             return self.signed(negative, self.infinity());
         }
-        let bits = value.to_bits();
         let (fraction, biased) = (bits & ((1 << 52) - 1), (bits >> 52 & 0x7ff) as i32);
         let (significand, exponent) = if biased == 0 { (fraction, -1074) } else { (fraction | 1 << 52, biased - 1075) };
         self.round_scaled(negative, significand, exponent, rounding)
