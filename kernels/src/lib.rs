@@ -37,3 +37,4 @@ pub use device::{Backend, Device, Launch, Properties};
 pub use error::{Error, Result};
 pub use matrix::{Element, Matrix, MatrixMut, Value};
 pub use pipeline::Tile;
+

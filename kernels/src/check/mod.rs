@@ -3,7 +3,6 @@
 
 pub mod gemm;
 pub mod gram;
-pub(crate) mod operand;
 pub mod pack24;
 mod placed;
 pub mod random;
@@ -11,6 +10,7 @@ pub mod spmm24;
 pub mod suite;
 pub mod sweep;
 mod worst;
+pub(crate) mod operand;
 
 use crate::device::Device;
 use crate::error::Result;

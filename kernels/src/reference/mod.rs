@@ -9,3 +9,4 @@ pub mod pack24;
 pub mod rearrange;
 pub mod spmm24;
 pub mod sweep;
+
