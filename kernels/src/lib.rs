@@ -9,6 +9,7 @@ pub mod buffer;
 pub mod check;
 pub mod device;
 pub mod driver;
+pub mod energy;
 pub mod error;
 pub mod gram;
 pub mod image;
@@ -16,6 +17,8 @@ pub mod image;
 pub mod interpreted;
 pub mod matrix;
 pub mod reference;
+pub mod refine;
+pub mod symm;
 pub mod triangle;
 
 pub use buffer::{Buffer, Pointer};

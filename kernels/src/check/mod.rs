@@ -1,8 +1,13 @@
 //! Cases that hold each kernel against its float64 reference; run by tests on the interpreter and by
 //! `obsdiff self-test` on a GPU.
 
+pub mod energy;
 pub mod gram;
+mod hessian;
 pub mod random;
+pub mod refine;
+pub mod symm;
+pub mod triangle;
 mod worst;
 
 use crate::device::Device;
