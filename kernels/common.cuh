@@ -266,3 +266,16 @@ __device__ __forceinline__ float warp_max(float value) {
     for (int offset = WARP / 2; offset > 0; offset /= 2) value = fmaxf(value, __shfl_xor_sync(ALL_LANES, value, offset));
     return value;
 }
+
+// Sum over a block of THREADS threads, the same bits in every thread: warps first, then the warps' sums in order.
+// `shared` holds THREADS / 32 values and is not used again before the block's next barrier.
+template <int THREADS, typename T>
+__device__ __forceinline__ T block_sum(T value, T* shared) {
+    value = warp_sum(value);
+    if (threadIdx.x % WARP == 0) shared[threadIdx.x / WARP] = value;
+    __syncthreads();
+    T sum = shared[0];
+#pragma unroll
+    for (int warp = 1; warp < THREADS / WARP; ++warp) sum += shared[warp];
+    return sum;
+}

@@ -72,7 +72,7 @@ __device__ __forceinline__ int operand_place(int k, int column) {
 // sums += A^T diag(weights) B over STEP values of k, in float32 accuracy on tf32 tensor cores.
 //
 //   a, b     T [STEP][128] in shared memory, as above, of PERIOD_TF32
-//   weights  f32 [STEP] in shared memory
+//   weights  f32 [STEP] in shared memory, or null for ones; null or not must be known when compiling
 //
 // 16-bit values are tf32 numbers as they stand, so that only the weighted side is split and two products suffice;
 // f32 values need three.
@@ -85,7 +85,7 @@ __device__ __forceinline__ void multiply_step_tf32(QuarterSums& sums, const T* a
 #pragma unroll 1
     for (int k0 = 0; k0 < STEP; k0 += 8) {
         const int k_of[2] = {k0 + lane % 4, k0 + lane % 4 + 4};
-        const float weight_of[2] = {weights[k_of[0]], weights[k_of[1]]};
+        const float weight_of[2] = {weights ? weights[k_of[0]] : 1.0f, weights ? weights[k_of[1]] : 1.0f};
         uint32_t a_high[4][4], a_low[4][4];
 #pragma unroll
         for (int m = 0; m < 4; ++m)

@@ -13,9 +13,12 @@
 //! A tile is one contiguous 64 KiB run, so kernels load it with whole cache lines, and the matrix takes half of
 //! the room of a square one.
 
+use bytemuck::{Pod, Zeroable};
+
 use crate::buffer::{Buffer, Pointer};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::image;
 
 /// Rows and columns of a tile: `TRIANGLE_TILE` of `common.cuh`.
 pub const TILE: usize = 128;
@@ -122,5 +125,104 @@ impl PackedTriangle {
     /// The tiles.
     pub(crate) fn buffer(&self) -> &Buffer<f32> {
         &self.values
+    }
+}
+
+/// Threads of a block of triangle.cu.
+const THREADS: usize = 256;
+
+/// `TriangleParams` of triangle.cu.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+struct Params {
+    packed: Pointer<f32>,
+    other: Pointer<f32>,
+    values: i64,
+    factor: f32,
+    size: i32,
+}
+
+const _: () = assert!(size_of::<Params>() == 32);
+
+/// Operations of triangle.cu.
+impl PackedTriangle {
+    /// Multiplies every entry.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn scale(&mut self, factor: f32) -> Result<()> {
+        self.launch("triangle_scale", self.values.len() / 4, Pointer::NULL, factor)
+    }
+
+    /// The diagonal, on the host.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], [`Error::Device`].
+    pub fn diagonal(&self) -> Result<Vec<f32>> {
+        self.diagonal_on_device()?.to_vec()
+    }
+
+    /// The diagonal as a vector on the device.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], [`Error::Device`].
+    pub fn diagonal_on_device(&self) -> Result<Buffer<f32>> {
+        let diagonal = Buffer::uninitialised(self.device(), self.size, "diagonal of a Hessian")?;
+        self.launch("triangle_diagonal", self.size, diagonal.pointer(), 0.0)?;
+        Ok(diagonal)
+    }
+
+    /// Replaces the diagonal.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] unless there is one value per row, [`Error::OutOfMemory`], [`Error::Device`].
+    pub fn set_diagonal(&mut self, values: &[f32]) -> Result<()> {
+        if values.len() != self.size {
+            return Err(Error::argument("triangle", format!("{} diagonal values for {}", values.len(), self.size)));
+        }
+        let values = Buffer::from_slice(self.device(), values, "diagonal of a Hessian")?;
+        self.launch("triangle_set_diagonal", self.size, values.pointer(), 0.0)
+    }
+
+    /// Adds the same to every diagonal entry: damping.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn add_to_diagonal(&mut self, damping: f32) -> Result<()> {
+        self.launch("triangle_add_diagonal", self.size, Pointer::NULL, damping)
+    }
+
+    /// The whole symmetric matrix into `full`, `[size, size]`, row-major.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if `full` has another length, [`Error::Device`].
+    pub fn unpack(&self, full: &mut Buffer<f32>) -> Result<()> {
+        let size = self.size;
+        if full.len() != size * size {
+            return Err(Error::argument("triangle", format!("room for {} values of {size} x {size}", full.len())));
+        }
+        if size == 0 {
+            return Ok(());
+        }
+        let tiles = self.tiles() as u32;
+        let params = self.params(full.pointer(), 0.0)?;
+        let threads = [THREADS as u32, 1, 1];
+        self.device().launch(&image::TRIANGLE, "triangle_unpack", [tiles, tiles, 1], threads, 0, &params)
+    }
+
+    /// Launches one thread per item.
+    fn launch(&self, kernel: &str, items: usize, other: Pointer<f32>, factor: f32) -> Result<()> {
+        if items == 0 {
+            return Ok(());
+        }
+        let blocks = items.div_ceil(THREADS) as u32;
+        let params = self.params(other, factor)?;
+        self.device().launch(&image::TRIANGLE, kernel, [blocks, 1, 1], [THREADS as u32, 1, 1], 0, &params)
+    }
+
+    fn params(&self, other: Pointer<f32>, factor: f32) -> Result<Params> {
+        let size = i32::try_from(self.size)
+            .map_err(|_| Error::argument("triangle", format!("{} rows; at most 2^31 - 1", self.size)))?;
+        Ok(Params { packed: self.pointer(), other, values: self.values.len() as i64, factor, size })
     }
 }

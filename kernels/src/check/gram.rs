@@ -2,7 +2,9 @@
 //!
 //! Error of H: largest difference from the reference over the reference's largest entry. Tensor cores may cut
 //! each sum off, by half a unit in the last place on average, so a chain of n sums of like signs comes out short by
-//! n * 2^-25; every addition of a chain to H rounds, and so do the products with the weights. Error of the column
+//! n * 2^-25; every addition of a chain to H rounds, and so do the products with the weights. A number split into
+//! two tf32 numbers is off by 2^-22 of itself at most; if both factors are split, the product of the small parts,
+//! 2^-22, is left out besides. Error of the column
 //! sums: largest difference over the largest sum of magnitudes; within a step of 32 tokens they are f32 sums.
 
 use std::fmt;
@@ -56,7 +58,12 @@ impl Case {
         };
         let sums = (self.tokens.min(chain) as f64 * sums_per_token).ceil();
         let chains = self.tokens.div_ceil(chain) as f64;
-        sums * 2f64.powi(-25) + (chains + 3.0) * 2f64.powi(-24)
+        let split = match self.element {
+            Element::F32 => 3.0,
+            _ if sums_per_token > 0.1 => 1.0,
+            _ => 0.0,
+        };
+        split * 2f64.powi(-22) + sums * 2f64.powi(-25) + (chains + 3.0) * 2f64.powi(-24)
     }
 }
 

@@ -1,14 +1,19 @@
 //! Cases that hold each kernel against its float64 reference; run by tests on the interpreter and by
 //! `obsdiff self-test` on a GPU.
 
+pub mod energy;
 pub mod gemm;
 pub mod gram;
+mod hessian;
 pub mod pack24;
 mod placed;
 pub mod random;
+pub mod refine;
 pub mod spmm24;
 pub mod suite;
 pub mod sweep;
+pub mod symm;
+pub mod triangle;
 mod worst;
 pub(crate) mod operand;
 

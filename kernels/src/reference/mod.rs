@@ -2,11 +2,14 @@
 
 pub mod attention;
 pub mod elementwise;
+pub mod energy;
 pub mod gemm;
 pub mod gram;
 pub mod normalize;
 pub mod pack24;
 pub mod rearrange;
+pub mod refine;
 pub mod spmm24;
 pub mod sweep;
+pub mod symm;
 

@@ -1,0 +1,11 @@
+//! Symmetric products by the kernel, on the interpreter.
+
+mod support;
+
+use obsdiff_kernels::check;
+use obsdiff_kernels::interpreted::Interpreted;
+
+#[test]
+fn products_agree_with_float64() {
+    support::assert_passes(&Interpreted::device(), check::symm::run);
+}
