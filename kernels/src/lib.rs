@@ -6,12 +6,15 @@
 //! ([`driver::Driver`]), or an interpreter that runs the same PTX on the CPU (feature `interpreter`).
 
 pub mod buffer;
+pub mod check;
 pub mod device;
 pub mod driver;
 pub mod error;
+pub mod factor;
 pub mod image;
 #[cfg(feature = "interpreter")]
 pub mod interpreted;
+pub mod reference;
 pub mod triangle;
 
 pub use buffer::{Buffer, Pointer};

@@ -1,0 +1,33 @@
+//! Cases that hold each kernel against its float64 reference; run by tests on the interpreter and by
+//! `obsdiff self-test` on a GPU.
+
+pub mod factor;
+pub mod random;
+
+/// How large the cases are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    /// Seconds on the interpreter.
+    Small,
+    /// Sizes of real models, for a GPU.
+    Full,
+}
+
+/// One case and how far the kernel was from the reference.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    pub kernel: &'static str,
+    /// Shape, dtype and options of the case.
+    pub case: String,
+    /// Largest error, in the measure that the check states; NaN fails.
+    pub error: f64,
+    pub bound: f64,
+    /// The first bad coordinate with both values, if it failed.
+    pub detail: String,
+}
+
+impl Outcome {
+    pub fn passed(&self) -> bool {
+        self.error <= self.bound
+    }
+}
