@@ -14,6 +14,7 @@ pub mod driver;
 pub mod elementwise;
 pub mod energy;
 pub mod error;
+pub mod factor;
 pub mod gemm;
 pub mod gram;
 pub mod image;

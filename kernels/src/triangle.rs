@@ -94,6 +94,14 @@ impl PackedTriangle {
         Ok(matrix)
     }
 
+    /// Every value as it lies in memory, padding included.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn to_values(&self) -> Result<Vec<f32>> {
+        self.values.to_vec()
+    }
+
     /// A copy on the same device.
     ///
     /// # Errors

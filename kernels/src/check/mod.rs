@@ -2,6 +2,7 @@
 //! `obsdiff self-test` on a GPU.
 
 pub mod energy;
+pub mod factor;
 pub mod gemm;
 pub mod gram;
 mod hessian;

@@ -3,6 +3,7 @@
 pub mod attention;
 pub mod elementwise;
 pub mod energy;
+pub mod factor;
 pub mod gemm;
 pub mod gram;
 pub mod normalize;
@@ -13,3 +14,4 @@ pub mod spmm24;
 pub mod sweep;
 pub mod symm;
 
+//! Plain float64 versions of the operations, written to be read.
