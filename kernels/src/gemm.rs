@@ -79,10 +79,11 @@ pub fn gemm(
     bias: Option<Matrix<'_>>,
     y: &mut MatrixMut<'_>,
 ) -> Result<()> {
-    let variant = match is_aligned(x) && is_aligned(weight) {
-        false => Variant::Unaligned,
-        true => choose(tiles(x.element(), weight.element())?, x.rows(), weight.rows(), device.properties())
-            .map_or(Variant::Unaligned, Variant::Tile),
+    let variant = if is_aligned(x) && is_aligned(weight) {
+        let tiles = tiles(x.element(), weight.element())?;
+        Variant::Tile(choose(tiles, x.rows(), weight.rows(), device.properties())?)
+    } else {
+        Variant::Unaligned
     };
     gemm_as(device, variant, x, weight, bias, y)
 }

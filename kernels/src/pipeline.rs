@@ -139,9 +139,20 @@ impl Tile {
 
 /// The tile with the shortest estimated time among those that fit; the first of equals. The one place where a
 /// variant is chosen: the result's bits do not depend on it.
-pub(crate) fn choose(tiles: &[Tile], tokens: usize, features: usize, properties: &Properties) -> Option<Tile> {
+///
+/// # Errors
+/// [`Error::Unavailable`] if the device has too little shared memory for every tile.
+pub(crate) fn choose(tiles: &[Tile], tokens: usize, features: usize, properties: &Properties) -> Result<Tile> {
     let time = |tile: &Tile| tile.time(tokens, features, properties.multiprocessors as usize);
-    tiles.iter().filter(|tile| tile.fits(properties)).min_by(|a, b| time(a).total_cmp(&time(b))).copied()
+    let fastest = tiles.iter().filter(|tile| tile.fits(properties)).min_by(|a, b| time(a).total_cmp(&time(b)));
+    fastest.copied().ok_or_else(|| {
+        Error::Unavailable(format!(
+            "{} gives a block {} bytes of shared memory; the smallest tile of a product needs {}",
+            properties.name,
+            properties.shared_bytes_per_block,
+            tiles.iter().map(|tile| tile.shared_bytes).min().unwrap_or(0)
+        ))
+    })
 }
 
 /// Launches `kernel` over all tiles of Y.
@@ -154,10 +165,10 @@ pub(crate) fn launch(
     params: &Params,
 ) -> Result<()> {
     let blocks = tile.blocks(params.tokens as usize, params.features as usize);
-    let blocks = u32::try_from(blocks).ok().filter(|&blocks| blocks <= i32::MAX as u32).ok_or_else(|| {
+    let blocks = i32::try_from(blocks).map_err(|_| {
         Error::argument(operation, format!("{blocks} blocks of work; cut the product into parts below 2^31"))
     })?;
-    device.launch(image, kernel, [blocks, 1, 1], [tile.threads, 1, 1], tile.shared_bytes, params)
+    device.launch(image, kernel, [blocks as u32, 1, 1], [tile.threads, 1, 1], tile.shared_bytes, params)
 }
 
 #[cfg(test)]
@@ -184,15 +195,17 @@ mod tests {
     #[test]
     fn a_large_product_takes_the_large_tile_and_few_tokens_the_small_one() {
         let a100 = gpu(108, 163 * 1024);
-        assert_eq!(choose(&TILES, 4608, 12288, &a100), Some(TILES[0]));
-        assert_eq!(choose(&TILES, 1, 3072, &a100), Some(TILES[2]));
-        assert_eq!(choose(&TILES, 32, 3072, &a100), Some(TILES[2]));
+        let chosen = |tokens, features| choose(&TILES, tokens, features, &a100).expect("every tile fits");
+        assert_eq!(chosen(4608, 12288), TILES[0]);
+        assert_eq!(chosen(1, 3072), TILES[2]);
+        assert_eq!(chosen(32, 3072), TILES[2]);
     }
 
     #[test]
     fn no_tile_is_chosen_that_the_device_has_no_shared_memory_for() {
         let ada = gpu(128, 99 * 1024);
-        assert_eq!(choose(&TILES, 4608, 12288, &ada), Some(TILES[1]));
-        assert_eq!(choose(&TILES, 4608, 12288, &gpu(10, 1024)), None);
+        assert_eq!(choose(&TILES, 4608, 12288, &ada).expect("the square tile fits"), TILES[1]);
+        let refused = choose(&TILES, 4608, 12288, &gpu(10, 1024)).expect_err("nothing fits").to_string();
+        assert!(refused.contains("1024 bytes") && refused.contains("34816"), "{refused}");
     }
 }

@@ -38,11 +38,7 @@ pub fn spmm24(
     bias: Option<Matrix<'_>>,
     y: &mut MatrixMut<'_>,
 ) -> Result<()> {
-    let properties = device.properties();
-    let tile = choose(&TILES, x.rows(), weight.rows(), properties).ok_or_else(|| {
-        let shared = properties.shared_bytes_per_block;
-        Error::Unavailable(format!("{} has {shared} bytes of shared memory per block: too few", properties.name))
-    })?;
+    let tile = choose(&TILES, x.rows(), weight.rows(), device.properties())?;
     spmm24_as(device, tile, x, weight, bias, y)
 }
 
@@ -77,7 +73,7 @@ pub fn spmm24_as(
     params.weight_stride = weight.columns() as i64 / 2;
     params.metadata = weight.metadata();
     params.metadata_rows = weight.padded_rows() as i32;
-    if params.tokens == 0 {
+    if params.tokens == 0 || params.features == 0 {
         return Ok(());
     }
     let kernel = format!("spmm24_{}_{}", x.element().name(), tile.name());

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::matrix::{Element, Matrix, MatrixMut};
 use crate::reference::gemm::Product;
 
-/// Bytes of guard before and behind a matrix; a multiple of every alignment that a kernel asks for.
+/// Bytes of guard before a matrix, and behind a result; a multiple of every alignment that a kernel asks for.
 const GUARD: usize = 512;
 
 /// What guards and gaps hold, and outputs before they are written: NaN in every format.
@@ -65,9 +65,11 @@ impl Operand {
         self.values.iter().map(|&value| f64::from(value)).collect()
     }
 
-    /// On the device, rows `stride` values apart, the first one `offset` values behind an aligned address.
+    /// On the device, rows `stride` values apart, the first one `offset` values behind an aligned address. Memory
+    /// ends with the last value, so that a device that checks addresses refuses to read on.
     pub fn place(&self, device: &Device, stride: usize, offset: usize) -> Result<Placed> {
         let mut placed = Placed::layout(self.element, (self.rows, self.columns), stride, offset);
+        placed.bytes -= GUARD + (stride - self.columns) * self.element.bytes() * self.rows.min(1);
         let mut bytes = vec![UNWRITTEN; placed.bytes];
         let size = self.element.bytes();
         for row in 0..self.rows {
