@@ -107,7 +107,9 @@ pub fn attention(device: &Device, streams: &mut [Stream], batch: usize, head_dim
         return refuse(format!("{} streams, at most {MAX_STREAMS} attend together", streams.len()));
     }
     if head_dim == 0 || head_dim > MAX_HEAD_DIM || !head_dim.is_multiple_of(HEAD_DIM_STEP) {
-        return refuse(format!("heads of {head_dim} channels, expected a multiple of {HEAD_DIM_STEP} up to {MAX_HEAD_DIM}"));
+        return refuse(format!(
+            "heads of {head_dim} channels, expected a multiple of {HEAD_DIM_STEP} up to {MAX_HEAD_DIM}"
+        ));
     }
     let Some(first) = streams.first() else { return Ok(()) };
     let (element, width) = (first.query.element(), first.query.columns());
@@ -124,7 +126,8 @@ pub fn attention(device: &Device, streams: &mut [Stream], batch: usize, head_dim
         let rows = stream.query.rows();
         let tokens = divide(NAME, "tokens of the batch by batch rows", rows, batch)?;
         let out = stream.out.as_mut().map(|out| out.view());
-        let named = [("query", Some(stream.query)), ("key", Some(stream.key)), ("value", Some(stream.value)), ("out", out)];
+        let named =
+            [("query", Some(stream.query)), ("key", Some(stream.key)), ("value", Some(stream.value)), ("out", out)];
         for (what, matrix) in named {
             let Some(matrix) = matrix else { continue };
             expect(NAME, what, matrix, (rows, width), element)?;

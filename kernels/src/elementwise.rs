@@ -203,8 +203,7 @@ pub fn combine(device: &Device, out: &mut MatrixMut, keep: f32, terms: &[(f32, M
         others.push(matrix);
     }
     let shape = shape(NAME, out, &others)?;
-    let params =
-        CombineParams { shape, out: out.into(), term, weight, keep, terms: terms.len() as u32, reserved: 0 };
+    let params = CombineParams { shape, out: out.into(), term, weight, keep, terms: terms.len() as u32, reserved: 0 };
     launch(device, NAME, shape, &params)
 }
 

@@ -164,7 +164,9 @@ impl Permutation {
     pub fn source_len(&self) -> usize {
         match self.is_empty() {
             true => 0,
-            false => self.first + 1 + self.dimensions.iter().map(|(length, stride)| (length - 1) * stride).sum::<usize>(),
+            false => {
+                self.first + 1 + self.dimensions.iter().map(|(length, stride)| (length - 1) * stride).sum::<usize>()
+            }
         }
     }
 }
