@@ -181,10 +181,10 @@ pub(super) fn compare(
             (false, false) => (value - expected.value).abs() / expected.allowance,
             _ => f64::INFINITY,
         };
-        if !(error <= outcome.error) {
+        if error.is_nan() || error > outcome.error {
             outcome.error = error;
         }
-        if !(error <= outcome.bound) && outcome.detail.is_empty() {
+        if (error.is_nan() || error > outcome.bound) && outcome.detail.is_empty() {
             let (row, column) = (place / found.columns, place % found.columns);
             outcome.detail = format!(
                 "row {row}, column {column}: found {value:e}, expected {:e} within {:e}",
