@@ -154,29 +154,37 @@ pub(super) fn rounding(element: Element) -> (f64, f64) {
     }
 }
 
-/// Errors in units of their allowances, so that the bound is 1. A write outside of the matrix is an infinite error.
-pub(super) fn compare(kernel: &'static str, case: String, found: &Placed, expected: &[Expected]) -> Result<Outcome> {
+/// Every value of a result in turn.
+pub(super) fn all(expected: Vec<Expected>) -> impl ExactSizeIterator<Item = (usize, Expected)> {
+    expected.into_iter().enumerate()
+}
+
+/// Holds (place in `[rows, columns]`, expected) pairs against a result. Errors are in units of their allowances, so
+/// that the bound is 1; a write outside of the matrix is an infinite error.
+pub(super) fn compare(
+    kernel: &'static str,
+    case: String,
+    found: &Placed,
+    expected: impl ExactSizeIterator<Item = (usize, Expected)>,
+) -> Result<Outcome> {
     let (values, outside) = found.read()?;
     let mut outcome = Outcome { kernel, case, error: 0.0, bound: 1.0, detail: String::new() };
-    if values.len() != expected.len() {
+    if expected.len() == 0 && !values.is_empty() {
         outcome.error = f64::INFINITY;
-        outcome.detail = format!("{} values for {}", values.len(), expected.len());
+        outcome.detail = format!("nothing is expected of {} values", values.len());
     }
-    for (place, (&value, expected)) in values.iter().zip(expected).enumerate() {
-        let difference = (value - expected.value).abs();
-        let error = match difference {
-            _ if value.is_nan() || expected.value.is_nan() => {
-                if value.is_nan() && expected.value.is_nan() {
-                    0.0
-                } else {
-                    f64::INFINITY
-                }
-            }
-            _ if value == expected.value => 0.0,
-            _ => difference / expected.allowance,
+    for (place, expected) in expected {
+        let value = values[place];
+        let error = match (value.is_nan(), expected.value.is_nan()) {
+            (true, true) => 0.0,
+            (false, false) if value == expected.value => 0.0,
+            (false, false) => (value - expected.value).abs() / expected.allowance,
+            _ => f64::INFINITY,
         };
-        outcome.error = outcome.error.max(error);
-        if error > outcome.bound && outcome.detail.is_empty() {
+        if error.is_nan() || error > outcome.error {
+            outcome.error = error;
+        }
+        if (error.is_nan() || error > outcome.bound) && outcome.detail.is_empty() {
             let (row, column) = (place / found.columns, place % found.columns);
             outcome.detail = format!(
                 "row {row}, column {column}: found {value:e}, expected {:e} within {:e}",

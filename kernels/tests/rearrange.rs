@@ -1,0 +1,43 @@
+//! Copies on the interpreter.
+
+mod support;
+
+use obsdiff_kernels::check;
+use obsdiff_kernels::interpreted::Interpreted;
+use obsdiff_kernels::rearrange::{Permutation, copy_rows, permute};
+use obsdiff_kernels::{Buffer, Device, Matrix, MatrixMut};
+use obsdiff_ptx::Schedule;
+
+#[test]
+fn every_value_arrives_where_it_belongs() {
+    support::assert_passes(&Interpreted::device(), check::rearrange::run);
+}
+
+#[test]
+fn every_value_arrives_where_it_belongs_on_the_newest_target() {
+    let newest = Device::new(Interpreted::new("120a", Schedule::Random(1), 3));
+    support::assert_passes(&newest, check::rearrange::run);
+}
+
+#[test]
+fn copies_past_the_end_are_refused() {
+    let device = Interpreted::device();
+    let from = Buffer::<f32>::zeros(&device, 96, "a tensor").expect("room");
+    let mut to = Buffer::<f32>::zeros(&device, 96, "a result").expect("room");
+    let from = Matrix::from_buffer(&from, 6, 16).expect("fits");
+    let mut to = MatrixMut::from_buffer(&mut to, 6, 16).expect("fits");
+    let narrow = from.column_range(0, 8).expect("fits");
+    assert!(copy_rows(&device, &mut to, narrow).is_err(), "8 columns for 16");
+    assert!(from.column_range(8, 9).is_err(), "9 columns at 8 of 16");
+    assert!(to.row_range(6, 1).is_err(), "1 row at 6 of 6");
+
+    let beyond = Permutation::new(1, &[(6, 16), (16, 1)]).expect("two dimensions");
+    let refused = permute(&device, &mut to, from, &beyond).expect_err("the last of 97 values of 96");
+    assert!(refused.to_string().contains("96 f32 values to 96 f32, expected 97 or more to 96"), "{refused}");
+    let short = Permutation::new(0, &[(6, 16), (15, 1)]).expect("two dimensions");
+    assert!(permute(&device, &mut to, from, &short).is_err(), "90 values for 96");
+    let gaps = permute(&device, &mut to, narrow, &Permutation::new(0, &[(96, 1)]).expect("one dimension"));
+    assert!(gaps.is_err(), "rows with gaps");
+    assert!(Permutation::new(0, &[(1, 1); 7]).is_err(), "seven dimensions");
+    assert!(Permutation::crop(4, [5, 1], 8).is_err(), "5 rows of 4");
+}
