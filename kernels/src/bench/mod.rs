@@ -1,6 +1,12 @@
 //! How fast the kernels are on a GPU, beside NVIDIA's libraries in the same run.
 
+pub mod attention;
+pub mod factor;
+pub mod gram;
+mod shapes;
+pub mod spmm24;
 pub mod suite;
+pub mod sweep;
 pub mod timer;
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Every benchmark in one list.
 
-use super::{Measurement, Timer};
+use super::{Measurement, Timer, attention, factor, gram, spmm24, sweep};
 use crate::error::Result;
 
 /// The measurements of one operation.
@@ -11,4 +11,10 @@ pub struct Bench {
 }
 
 /// All operations, in the order of the main job.
-pub const ALL: &[Bench] = &[];
+pub const ALL: &[Bench] = &[
+    Bench { operation: "gram", run: gram::run },
+    Bench { operation: "factor", run: factor::run },
+    Bench { operation: "sweep", run: sweep::run },
+    Bench { operation: "spmm24", run: spmm24::run },
+    Bench { operation: "attention", run: attention::run },
+];

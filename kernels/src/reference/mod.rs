@@ -14,4 +14,3 @@ pub mod spmm24;
 pub mod sweep;
 pub mod symm;
 
-//! Plain float64 versions of the operations, written to be read.
