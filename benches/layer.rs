@@ -9,7 +9,9 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion, Throughput};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatRef, Par};
-use obsdiff::ops::{CountRule, NM, Pattern, Rounding, Sparsity, SweepOptions, Symmetric, factor, gram, refine, sweep};
+use obsdiff::ops::{
+    CountRule, FactoredHessian, Hessian, NM, Pattern, Rounding, Sparsity, SweepOptions, Symmetric, Tensor, cpu_engine,
+};
 use support::CpuTime;
 
 fn random(seed: u32, n: usize) -> Vec<f32> {
@@ -25,9 +27,20 @@ fn random(seed: u32, n: usize) -> Vec<f32> {
 }
 
 fn hessian(d: usize) -> Symmetric {
-    let mut h = Symmetric::zeros(d);
-    gram(&mut h, &random(1, 2 * d * d), 1.0);
-    h
+    let mut h = cpu_engine().hessian(d).expect("an accumulator");
+    h.add(&matrix(random(1, 2 * d * d), d), 1.0).expect("inputs of d columns");
+    h.download().expect("the sums")
+}
+
+/// A tensor that shares its values with nobody.
+fn matrix(values: Vec<f32>, columns: usize) -> Tensor {
+    let rows = values.len() / columns;
+    Tensor::from_vec(values, [rows, columns]).expect("whole rows")
+}
+
+fn factor(hessian: Symmetric) -> Box<dyn FactoredHessian> {
+    let hessian: Box<dyn Hessian> = cpu_engine().hessian_from(hessian).expect("an accumulator");
+    hessian.factor(0.01).expect("positive definite")
 }
 
 fn layer(c: &mut Criterion<CpuTime>) {
@@ -45,23 +58,15 @@ fn layer(c: &mut Criterion<CpuTime>) {
         for (name, pattern) in [("unstructured 50%", half), ("2:4", two_four)] {
             group.bench_function(format!("factor and sweep, {name}"), |b| {
                 b.iter_batched(
-                    || (hessian.clone(), dense.clone()),
-                    |(hessian, mut weight)| {
-                        let factored = factor(hessian, 0.01).expect("positive definite");
-                        sweep(&mut weight, &factored, &options(pattern));
-                        weight
-                    },
+                    || (hessian.clone(), matrix(dense.clone(), d)),
+                    |(hessian, weight)| factor(hessian).sweep(weight, &options(pattern)).expect("swept"),
                     BatchSize::PerIteration,
                 );
             });
         }
         group.throughput(Throughput::Elements((d * d * d / 3) as u64));
         group.bench_function("factor", |b| {
-            b.iter_batched(
-                || hessian.clone(),
-                |hessian| factor(hessian, 0.01).expect("positive definite"),
-                BatchSize::PerIteration,
-            );
+            b.iter_batched(|| hessian.clone(), factor, BatchSize::PerIteration);
         });
         group.bench_function("peer: faer llt", |b| {
             let mut full = hessian.clone();
@@ -71,12 +76,12 @@ fn layer(c: &mut Criterion<CpuTime>) {
             b.iter(|| black_box(full.llt(faer::Side::Lower).expect("positive definite")));
         });
         group.throughput(Throughput::Elements((2 * d * d * d) as u64));
-        let mut weight = dense.clone();
-        let factored = factor(hessian.clone(), 0.01).expect("positive definite");
-        let mask = sweep(&mut weight, &factored, &options(half)).mask;
-        let damped = factored.into_damped();
+        let factored = factor(hessian.clone());
+        let dense = matrix(dense, d);
+        let swept = factored.sweep(dense.clone(), &options(half)).expect("swept");
+        let damped = factored.into_damped().expect("the damped Hessian");
         group.bench_function("refine, one PCG step and its first residual", |b| {
-            b.iter(|| refine(&mut weight.clone(), &dense, &mask, &damped, 1));
+            b.iter(|| damped.refine(swept.weight.clone(), &dense, &swept.mask, 1).expect("refined"));
         });
         group.finish();
     }
@@ -88,8 +93,9 @@ fn accumulate(c: &mut Criterion<CpuTime>) {
     let mut group = c.benchmark_group(format!("gram {tokens} tokens, d = {d}"));
     group.sample_size(10);
     group.throughput(Throughput::Elements((tokens * d * d) as u64));
-    let mut h = Symmetric::zeros(d);
-    group.bench_function("lower triangle", |b| b.iter(|| gram(&mut h, &x, 1.0)));
+    let mut h = cpu_engine().hessian(d).expect("an accumulator");
+    let inputs = matrix(x.clone(), d);
+    group.bench_function("lower triangle", |b| b.iter(|| h.add(&inputs, 1.0).expect("inputs of d columns")));
     group.throughput(Throughput::Elements((2 * tokens * d * d) as u64));
     let mut full = Mat::<f32>::zeros(d, d);
     group.bench_function("peer: full X^T X, faer", |b| {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use criterion::Criterion;
 use obsdiff::job::{Progress, PruneJob, prune};
+use obsdiff::ops::{DType, cpu_engine};
 use obsdiff::recipe::{Patch, Preset, Recipe};
 use support::CpuTime;
 
@@ -43,7 +44,8 @@ fn digits(c: &mut Criterion<CpuTime>) {
             calibration: Some(models.join("calibration.safetensors")),
             recipe: Recipe::resolve(&patch).expect("a valid recipe"),
             sampling: patch,
-            dtype: obsdiff::ops::DType::F32,
+            dtype: DType::F32,
+            engine: cpu_engine(),
             journal: None,
             command: Vec::new(),
         };

@@ -153,8 +153,8 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     write_atomic(path, text.as_bytes())
 }
 
-/// The fingerprint of a job: the program's version, the recipe, the content of the calibration file, and of the
-/// model its headers and each file's size and time of change.
+/// The fingerprint of a job: the program's version, the recipe, dtype and engine of the run, the content of the
+/// calibration file, and of the model its headers and each file's size and time of change.
 ///
 /// # Errors
 /// [`Error::Io`] if a file cannot be read.
@@ -163,6 +163,7 @@ pub fn fingerprint(
     checkpoint: &Checkpoint,
     recipe: &str,
     dtype: &str,
+    engine: &str,
     calibration: Option<&Path>,
 ) -> Result<Fingerprint> {
     let mut model = Sha256::new();
@@ -183,6 +184,7 @@ pub fn fingerprint(
         ("model", hex(&model.finalize())),
         ("calibration", calibration),
         ("dtype", dtype.to_string()),
+        ("device", engine.to_string()),
         ("recipe", recipe.to_string()),
     ]
     .map(|(key, value)| (key.to_string(), value))

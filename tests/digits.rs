@@ -9,7 +9,7 @@ use std::sync::{Mutex, OnceLock};
 use obsdiff::checkpoint::Pipeline;
 use obsdiff::conditioning::Conditioning;
 use obsdiff::model::Transformer;
-use obsdiff::ops::{DType, Tensor};
+use obsdiff::ops::{DType, Tensor, cpu_engine};
 use obsdiff::recipe::Patch;
 use obsdiff::report::comparison::Comparison;
 use obsdiff::sampling::{NoProbe, Sampler};
@@ -55,7 +55,7 @@ fn latent_rel(folder: &Path) -> f64 {
     let evaluation = models("sd3_digits/evaluation.safetensors");
     let conditioning = Conditioning::open(&evaluation, &pipeline.architecture).unwrap();
     assert_eq!(conditioning.rows(), 200);
-    let model = Transformer::open(&pipeline, DType::F32).unwrap();
+    let model = Transformer::open(&pipeline, DType::F32, cpu_engine()).unwrap();
     let latents = sampler.sample(&model, &conditioning, &mut NoProbe).unwrap();
     Comparison::new(&dense_latents(), &latents).unwrap().latent_rel
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use obsdiff::Result;
 use obsdiff::model::taps::{Stream, taps};
 use obsdiff::model::{ForwardInput, NoObserver, Observer, Transformer};
-use obsdiff::ops::{DType, Tensor};
+use obsdiff::ops::{DType, Tensor, cpu_engine};
 use support::{Pipeline, full, load_transformer, relative_maximum, tensors};
 
 /// Allowed difference relative to the largest value; diffusers' own float32 differs from float64 by a
@@ -154,7 +154,7 @@ fn a_value_that_is_not_finite_is_refused_by_name() {
         }
         Ok((values, shape))
     };
-    let error = Transformer::load(opened.architecture.clone(), DType::F32, &mut spoiled).err().unwrap();
+    let error = Transformer::load(opened.architecture.clone(), DType::F32, cpu_engine(), &mut spoiled).err().unwrap();
     assert_eq!(error.exit_code(), 4);
     let message = error.to_string();
     assert!(message.contains("transformer_blocks.1.attn.to_v.weight") && message.contains("17"), "{message}");

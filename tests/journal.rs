@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use obsdiff::job::{Progress, PruneJob, prune};
+use obsdiff::ops::{DType, cpu_engine};
 use obsdiff::recipe::{Patch, Recipe};
 use obsdiff::{Error, Result};
 use support::models;
@@ -55,7 +56,8 @@ fn job(output: &Path, journal: Option<&Path>, sparsity: f64) -> PruneJob {
         calibration: Some(models("sd3_digits/calibration.safetensors")),
         recipe: Recipe::resolve(&patch).expect("a valid recipe"),
         sampling: patch,
-        dtype: obsdiff::ops::DType::F32,
+        dtype: DType::F32,
+        engine: cpu_engine(),
         journal: journal.map(Path::to_path_buf),
         command: Vec::new(),
     }

@@ -5,7 +5,8 @@ mod support;
 use std::collections::HashMap;
 
 use obsdiff::ops::{
-    CountRule, Factor, Mask, NM, Pattern, Rounding, Sparsity, SweepOptions, Symmetric, factor, gram, refine, sweep,
+    CountRule, FactorError, FactoredHessian, Hessian, Mask, NM, Pattern, Rounding, Sparsity, SweepOptions, Symmetric,
+    Tensor, cpu_engine,
 };
 use support::{Array, assert_close, data, noises, read};
 
@@ -51,29 +52,31 @@ impl Case {
     }
 
     /// `2 / sum(w_t B) * sum(w_t x x^T)` from the recorded inputs.
-    fn hessian(&self) -> Symmetric {
+    fn hessian(&self) -> Box<dyn Hessian> {
         let (x, weights) = (&self.tensors["x"], &self.tensors["w"].values);
         let columns = x.shape[3];
-        let mut h = Symmetric::zeros(columns);
+        let mut h = cpu_engine().hessian(columns).unwrap();
         let per_step = x.values.len() / weights.len();
         for (step, &weight) in weights.iter().enumerate() {
             let rows: Vec<f32> = x.values[step * per_step..(step + 1) * per_step].iter().map(|&v| v as f32).collect();
-            gram(&mut h, &rows, weight as f32);
+            let inputs = Tensor::from_vec(rows, &x.shape[1..]).unwrap();
+            assert!(h.add(&inputs, weight).unwrap(), "{}: finite inputs", self.name);
         }
-        h.scale((2.0 / (weights.iter().sum::<f64>() * x.shape[1] as f64)) as f32);
+        h.scale((2.0 / (weights.iter().sum::<f64>() * x.shape[1] as f64)) as f32).unwrap();
         h
     }
 
-    fn factor(&self, hessian: Symmetric) -> Factor {
-        factor(hessian, self.damping).expect("positive definite")
+    fn factor(&self, hessian: Box<dyn Hessian>) -> Box<dyn FactoredHessian> {
+        hessian.factor(self.damping).expect("positive definite")
     }
 
-    fn sweep(&self, factor: &Factor, count: CountRule) -> (Vec<f32>, Mask, f64) {
-        let mut weight = self.tensors["W"].f32();
+    fn sweep(&self, factored: &dyn FactoredHessian, count: CountRule) -> (Vec<f32>, Mask, f64) {
+        let (rows, columns) = self.shape();
+        let weight = Tensor::from_vec(self.tensors["W"].f32(), [rows, columns]).unwrap();
         let options =
             SweepOptions { pattern: self.pattern, block_size: self.block_size, count, rounding: Rounding::None };
-        let swept = sweep(&mut weight, factor, &options);
-        (weight, swept.mask, swept.damped_loss)
+        let swept = factored.sweep(weight, &options).unwrap();
+        (swept.weight.to_vec().unwrap(), swept.mask, swept.damped_loss)
     }
 }
 
@@ -83,7 +86,7 @@ fn hessian_matches_official() {
     let recorded: Vec<Case> = cases().into_iter().filter(|case| case.tensors.contains_key("H_f64")).collect();
     assert!(recorded.len() >= 6, "only {} Hessians are recorded", recorded.len());
     for case in recorded {
-        let mut h = case.hessian();
+        let mut h = case.hessian().download().unwrap();
         h.mirror();
         assert_close(&case.name, h.as_slice(), &case.tensors["H_f64"].values, 1e-6);
     }
@@ -93,11 +96,11 @@ fn hessian_matches_official() {
 fn mask_and_weights_match_official_when_asked_for_its_count() {
     for case in cases() {
         let recorded = case.tensors.get("H_f64");
-        let given = recorded.map(|h| Symmetric::from_rows(case.shape().1, h.f32()).expect("square"));
+        let given = recorded.map(|h| from_rows(case.shape().1, h.f32()));
         let sources = [("own Hessian", Some(case.hessian())), ("official Hessian", given)];
         for (source, hessian) in sources.into_iter().filter_map(|(source, hessian)| Some((source, hessian?))) {
             let what = format!("{} with {source}", case.name);
-            let (weight, mask, _) = case.sweep(&case.factor(hessian), CountRule::Official);
+            let (weight, mask, _) = case.sweep(&*case.factor(hessian), CountRule::Official);
             let expected = &case.tensors["W_pruned_f64"].values;
             let differing = weight.iter().zip(expected).filter(|(w, e)| (**w == 0.0) != (**e == 0.0)).count();
             assert_eq!(differing, 0, "{what}: zeros at other places");
@@ -113,7 +116,7 @@ fn exact_rule_removes_exactly_the_asked_share() {
     for case in cases() {
         let Pattern::Unstructured(sparsity) = case.pattern else { continue };
         let (rows, columns) = case.shape();
-        let (_, mask, _) = case.sweep(&case.factor(case.hessian()), CountRule::Exact);
+        let (_, mask, _) = case.sweep(&*case.factor(case.hessian()), CountRule::Exact);
         assert_eq!(mask.pruned(), sparsity.count(rows * columns), "{}", case.name);
     }
 }
@@ -124,8 +127,8 @@ fn loss_of_the_sweep_is_the_change_of_the_output() {
         let (rows, d) = case.shape();
         let factored = case.factor(case.hessian());
         let dead = factored.dead().to_vec();
-        let (weight, _, loss) = case.sweep(&factored, CountRule::Exact);
-        let damped = factored.into_damped();
+        let (weight, _, loss) = case.sweep(&*factored, CountRule::Exact);
+        let damped = factored.into_damped().unwrap().download().unwrap();
         let mut expected = 0.0;
         for row in 0..rows {
             let change: Vec<f64> = (0..d)
@@ -212,11 +215,16 @@ fn cholesky_f64(a: &[f64], n: usize) -> Vec<f64> {
     l
 }
 
-/// Random inputs `[tokens, d]`, their Hessian in f32 through `gram` and in float64.
-fn random_problem(tokens: usize, d: usize, seed: u64) -> (Symmetric, Vec<f64>) {
+/// A Hessian from its rows.
+fn from_rows(d: usize, values: Vec<f32>) -> Box<dyn Hessian> {
+    cpu_engine().hessian_from(Symmetric::from_rows(d, values).expect("square")).unwrap()
+}
+
+/// Random inputs `[tokens, d]`, their Hessian in f32 and in float64.
+fn random_problem(tokens: usize, d: usize, seed: u64) -> (Box<dyn Hessian>, Vec<f64>) {
     let x = noises(seed, tokens * d);
-    let mut h = Symmetric::zeros(d);
-    gram(&mut h, &x, 1.0);
+    let mut h = cpu_engine().hessian(d).unwrap();
+    assert!(h.add(&Tensor::from_vec(x.clone(), [tokens, d]).unwrap(), 1.0).unwrap());
     let mut exact = vec![0.0; d * d];
     for row in x.chunks_exact(d) {
         for i in 0..d {
@@ -232,7 +240,8 @@ fn random_problem(tokens: usize, d: usize, seed: u64) -> (Symmetric, Vec<f64>) {
 fn gram_equals_float64_at_every_small_size_and_around_tile_edges() {
     for d in (1..=64).chain([127, 128, 129, 255, 256, 257, 300, 513]) {
         for tokens in [0, 1, 2, 65] {
-            let (mut h, exact) = random_problem(tokens, d, d as u64);
+            let (h, exact) = random_problem(tokens, d, d as u64);
+            let mut h = h.download().unwrap();
             h.mirror();
             assert_close(&format!("gram d {d} tokens {tokens}"), h.as_slice(), &exact, 1e-6);
         }
@@ -253,10 +262,10 @@ fn sweep_equals_float64_sparsegpt_at_every_size() {
             let weight = noises(99 + d as u64, rows * d);
             let wide: Vec<f64> = weight.iter().map(|&w| f64::from(w)).collect();
             let expected = sparsegpt_f64(&wide, &exact, d, pattern, block_size, 0.01);
-            let factored = factor(h, 0.01).expect("positive definite");
-            let mut found = weight;
+            let factored = h.factor(0.01).expect("positive definite");
             let options = SweepOptions { pattern, block_size, count: CountRule::Exact, rounding: Rounding::None };
-            sweep(&mut found, &factored, &options);
+            let swept = factored.sweep(Tensor::from_vec(weight, [rows, d]).unwrap(), &options).unwrap();
+            let found = swept.weight.into_vec().unwrap();
             let what = format!("sweep {pattern} d {d} rows {rows} block {block_size}");
             let differing = found.iter().zip(&expected).filter(|(f, e)| (**f == 0.0) != (**e == 0.0)).count();
             assert_eq!(differing, 0, "{what}: zeros at other places");
@@ -270,10 +279,12 @@ fn failing_pivot_is_named_and_the_matrix_given_back() {
     let d = 200;
     let mut data = vec![0.0; d * d];
     (0..d).for_each(|i| data[i * d + i] = if i == 77 { -1.0 } else { 1.0 });
-    let refused = factor(Symmetric::from_rows(d, data.clone()).expect("square"), 0.0).expect_err("indefinite");
-    assert_eq!(refused.index, 77);
+    let refused = from_rows(d, data.clone()).factor(0.0);
+    let Err(FactorError::NonPositivePivot { hessian, index }) = refused else { panic!("factored: {refused:?}") };
+    assert_eq!(index, 77);
+    let given_back = hessian.download().unwrap();
     for i in 0..d {
-        assert_eq!(refused.matrix.as_slice()[i * d..i * d + i + 1], data[i * d..i * d + i + 1], "row {i}");
+        assert_eq!(given_back.as_slice()[i * d..i * d + i + 1], data[i * d..i * d + i + 1], "row {i}");
     }
 }
 
@@ -282,13 +293,14 @@ fn refinement_reaches_the_least_squares_solution_and_never_leaves_the_mask() {
     let (rows, d) = (7, 40);
     let (h, exact) = random_problem(200, d, 3);
     let dense = noises(5, rows * d);
-    let factored = factor(h, 0.01).expect("positive definite");
-    let mut weight = dense.clone();
+    let factored = h.factor(0.01).expect("positive definite");
+    let dense_tensor = Tensor::from_vec(dense.clone(), [rows, d]).unwrap();
     let pattern = Pattern::Unstructured(Sparsity::new(0.6).expect("0.6"));
     let options = SweepOptions { pattern, block_size: 8, count: CountRule::Exact, rounding: Rounding::None };
-    let mask = sweep(&mut weight, &factored, &options).mask;
-    let damping = f64::from(factored.damping());
-    refine(&mut weight, &dense, &mask, &factored.into_damped(), 60);
+    let swept = factored.sweep(dense_tensor.clone(), &options).unwrap();
+    let (mask, damping) = (swept.mask, f64::from(factored.damping()));
+    let damped = factored.into_damped().unwrap();
+    let weight = damped.refine(swept.weight, &dense_tensor, &mask, 60).unwrap().into_vec().unwrap();
     for row in 0..rows {
         let kept: Vec<usize> = (0..d).filter(|&j| mask.row(row)[j]).collect();
         let n = kept.len();
@@ -318,9 +330,10 @@ fn rounding_inside_the_sweep_leaves_only_representable_weights_and_costs_less_th
     let pattern = Pattern::Unstructured(Sparsity::new(0.0).expect("nothing removed"));
     let loss = |rounding: Rounding, after: bool| {
         let (h, exact) = random_problem(120, d, 21);
-        let factored = factor(h, 0.01).expect("positive definite");
-        let mut weight = dense.clone();
-        sweep(&mut weight, &factored, &SweepOptions { pattern, block_size: 32, count: CountRule::Exact, rounding });
+        let factored = h.factor(0.01).expect("positive definite");
+        let options = SweepOptions { pattern, block_size: 32, count: CountRule::Exact, rounding };
+        let swept = factored.sweep(Tensor::from_vec(dense.clone(), [rows, d]).unwrap(), &options).unwrap();
+        let mut weight = swept.weight.into_vec().unwrap();
         if after {
             weight.iter_mut().for_each(|w| *w = Rounding::BF16.apply(*w));
         }
@@ -344,13 +357,13 @@ fn same_bytes_for_any_number_of_threads() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("pool");
         pool.install(|| {
             let (h, _) = random_problem(700, 300, 1);
-            let factored = factor(h, 0.01).expect("positive definite");
-            let dense = noises(2, 600 * 300);
-            let mut weight = dense.clone();
+            let factored = h.factor(0.01).expect("positive definite");
+            let dense = Tensor::from_vec(noises(2, 600 * 300), [600, 300]).unwrap();
             let pattern = Pattern::Unstructured(Sparsity::new(0.5).expect("half"));
             let options = SweepOptions { pattern, block_size: 128, count: CountRule::Exact, rounding: Rounding::None };
-            let mask = sweep(&mut weight, &factored, &options).mask;
-            refine(&mut weight, &dense, &mask, &factored.into_damped(), 3);
+            let swept = factored.sweep(dense.clone(), &options).unwrap();
+            let damped = factored.into_damped().unwrap();
+            let weight = damped.refine(swept.weight, &dense, &swept.mask, 3).unwrap().into_vec().unwrap();
             weight.iter().map(|w| w.to_bits()).collect::<Vec<u32>>()
         })
     };
@@ -358,4 +371,41 @@ fn same_bytes_for_any_number_of_threads() {
     for threads in [2, 3, 7] {
         assert!(run(threads) == one, "{threads} threads give other bytes");
     }
+}
+
+#[test]
+fn energy_is_the_trace_in_float64_at_every_size() {
+    for (rows, d) in (1..=64).map(|d| (5, d)).chain([(300, 129), (257, 300)]) {
+        let (h, exact) = random_problem(2 * d, d, 31 + d as u64);
+        let diagonal: Vec<f32> = (0..d).map(|i| exact[i * d + i] as f32).collect();
+        assert_close("diagonal", &h.diagonal().unwrap(), &diagonal.iter().map(|&h| h.into()).collect::<Vec<_>>(), 1e-6);
+        let mut full = h.factor(0.01).expect("positive definite").into_damped().unwrap();
+        full.set_diagonal(&diagonal).unwrap();
+        let weight = noises(8, rows * d);
+        let expected: f64 = weight
+            .chunks_exact(d)
+            .map(|row| {
+                let at = |i: usize, j: usize| f64::from(row[i]) * exact[i * d + j] * f64::from(row[j]);
+                (0..d * d).map(|k| at(k / d, k % d)).sum::<f64>()
+            })
+            .sum();
+        let found = full.energy(&Tensor::from_vec(weight, [rows, d]).unwrap()).unwrap();
+        assert!((found - expected).abs() <= 1e-5 * expected, "{rows} x {d}: {found}, expected {expected}");
+    }
+}
+
+#[test]
+fn inputs_are_summed_with_their_weights_and_a_bad_one_is_noticed() {
+    let mut h = cpu_engine().hessian(3).unwrap();
+    let inputs = |values: Vec<f32>| Tensor::from_vec(values, [2, 1, 3]).unwrap();
+    assert!(h.add(&inputs(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), 2.0).unwrap());
+    assert!(h.add(&inputs(vec![0.0, 1.0, 0.0, 1.0, 0.0, 0.0]), 0.5).unwrap());
+    h.scale(10.0).unwrap();
+    assert_eq!(h.input_sum().unwrap(), [10.5, 14.5, 18.0]);
+    assert_eq!(h.diagonal().unwrap(), [345.0, 585.0, 900.0]);
+    for bad in [f32::NAN, f32::INFINITY] {
+        let mut h = cpu_engine().hessian(3).unwrap();
+        assert!(!h.add(&inputs(vec![0.0, 0.0, 0.0, 0.0, bad, 0.0]), 1.0).unwrap());
+    }
+    assert!(h.add(&Tensor::from_vec(vec![0.0; 4], [2, 2]).unwrap(), 1.0).is_err(), "another width was taken");
 }

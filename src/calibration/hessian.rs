@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::model::Observer;
 use crate::model::taps::Tap;
-use crate::ops::{Symmetric, Tensor, column_sums, gram};
+use crate::ops::{Engine, Hessian, Symmetric, Tensor};
 use crate::sampling::Probe;
 
 /// The Hessian of one tap, `2 / sum(a_t B) * sum(a_t x x^T)` after [`TapHessian::finish`] (OBS-Diff, eq. 5; B
@@ -14,9 +14,9 @@ use crate::sampling::Probe;
 #[derive(Debug)]
 pub struct TapHessian {
     pub tap: Tap,
-    /// `[columns, columns]`, lower triangle.
-    pub matrix: Symmetric,
-    /// Weighted sum of the inputs, then their weighted mean, `[columns]`.
+    /// `[columns, columns]`.
+    pub hessian: Box<dyn Hessian>,
+    /// Weighted mean of the inputs, `[columns]`; empty before [`TapHessian::finish`].
     pub mean: Vec<f64>,
     /// Tokens seen.
     pub tokens: u64,
@@ -27,48 +27,55 @@ pub struct TapHessian {
 }
 
 impl TapHessian {
-    /// An empty accumulator.
-    pub fn new(tap: Tap) -> Self {
-        let columns = tap.columns;
-        TapHessian {
-            tap,
-            matrix: Symmetric::zeros(columns),
-            mean: vec![0.0; columns],
-            tokens: 0,
-            weight_of_rows: 0.0,
-            weight_of_tokens: 0.0,
-        }
+    /// An empty accumulator on `engine`.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn new(tap: Tap, engine: &dyn Engine) -> Result<Self> {
+        let hessian = engine.hessian(tap.columns)?;
+        Ok(TapHessian::holding(tap, hessian))
     }
 
-    /// Adds inputs `x`, f32 `[tokens, columns]` from `rows` rows of a batch, with weight `weight`. `false`, and
-    /// nothing meaningful accumulated, if an input is not finite.
-    pub fn add(&mut self, x: &[f32], rows: usize, weight: f64) -> bool {
-        let columns = self.tap.columns;
-        let tokens = x.len() / columns;
-        let sums = column_sums(x, columns);
-        let finite = sums.iter().all(|sum| sum.is_finite());
-        self.mean.iter_mut().zip(sums).for_each(|(mean, sum)| *mean += weight * sum);
-        gram(&mut self.matrix, x, weight as f32);
+    /// One that somebody else gathered, on `engine`.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn from_matrix(tap: Tap, matrix: Symmetric, engine: &dyn Engine) -> Result<Self> {
+        let hessian = engine.hessian_from(matrix)?;
+        Ok(TapHessian::holding(tap, hessian))
+    }
+
+    fn holding(tap: Tap, hessian: Box<dyn Hessian>) -> Self {
+        TapHessian { tap, hessian, mean: Vec::new(), tokens: 0, weight_of_rows: 0.0, weight_of_tokens: 0.0 }
+    }
+
+    /// Adds `inputs`, f32 [.., columns] on the accumulator's engine, from `rows` rows of a batch, with weight
+    /// `weight`. `false`, and nothing meaningful accumulated, if an input is not finite.
+    ///
+    /// # Errors
+    /// Those of [`Hessian::add`].
+    pub fn add(&mut self, inputs: &Tensor, rows: usize, weight: f64) -> Result<bool> {
+        let tokens = inputs.elements() / self.tap.columns;
         self.tokens += tokens as u64;
         self.weight_of_rows += weight * rows as f64;
         self.weight_of_tokens += weight * tokens as f64;
-        finite
+        self.hessian.add(inputs, weight)
     }
 
     /// Scales the sums to the Hessian and the mean input.
     ///
     /// # Errors
     /// [`Error::NoCalibrationData`] if every input was zero or none came; [`Error::NonFinite`] if the sums
-    /// left the range of f32.
+    /// left the range of f32; those of the engine.
     pub fn finish(&mut self) -> Result<()> {
         let no_data = || Error::NoCalibrationData { tensor: self.tap.name().to_string() };
         if self.weight_of_rows <= 0.0 {
             return Err(no_data());
         }
         let scale = 2.0 / self.weight_of_rows;
-        self.matrix.scale(scale as f32);
-        self.mean.iter_mut().for_each(|mean| *mean /= self.weight_of_tokens);
-        let diagonal = self.matrix.diagonal();
+        self.hessian.scale(scale as f32)?;
+        self.mean = self.hessian.input_sum()?.iter().map(|sum| sum / self.weight_of_tokens).collect();
+        let diagonal = self.hessian.diagonal()?;
         if diagonal.iter().all(|&h| h == 0.0) {
             return Err(no_data());
         }
@@ -94,11 +101,14 @@ pub struct Calibrator {
 }
 
 impl Calibrator {
-    /// For `taps`, with the weights a_t of all steps.
-    pub fn new(taps: impl IntoIterator<Item = Tap>, weights: Vec<f64>) -> Self {
-        let accumulators: Vec<TapHessian> = taps.into_iter().map(TapHessian::new).collect();
+    /// For `taps` of a model on `engine`, with the weights a_t of all steps.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn new(taps: impl IntoIterator<Item = Tap>, weights: Vec<f64>, engine: &dyn Engine) -> Result<Self> {
+        let accumulators = taps.into_iter().map(|tap| TapHessian::new(tap, engine)).collect::<Result<Vec<_>>>()?;
         let by_name = accumulators.iter().enumerate().map(|(i, a)| (a.tap.name().to_string(), i)).collect();
-        Calibrator { accumulators, by_name, weights, step: 0, spent: Duration::ZERO }
+        Ok(Calibrator { accumulators, by_name, weights, step: 0, spent: Duration::ZERO })
     }
 
     /// Time spent on accumulation so far.
@@ -116,9 +126,7 @@ impl Observer for Calibrator {
     fn observe(&mut self, module: &str, input: &Tensor) -> Result<()> {
         let Some(&index) = self.by_name.get(module) else { return Ok(()) };
         let start = Instant::now();
-        let accumulator = &mut self.accumulators[index];
-        let rows = input.dim(0)?;
-        let finite = accumulator.add(input.as_slice()?, rows, self.weights[self.step]);
+        let finite = self.accumulators[index].add(input, input.dim(0)?, self.weights[self.step])?;
         self.spent += start.elapsed();
         if !finite {
             return Err(Error::NonFinite {

@@ -15,7 +15,7 @@ use crate::conditioning::Conditioning;
 use crate::error::{Error, Result};
 use crate::model::Transformer;
 use crate::model::taps::taps;
-use crate::ops::{DType, Tensor};
+use crate::ops::Tensor;
 use crate::report::comparison::Comparison;
 use crate::report::grid::{self, Colours};
 use crate::sampling::{NoProbe, Sampler};
@@ -66,6 +66,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     if let Some(path) = picture.as_ref().filter(|path| !args.overwrite && path.exists()) {
         return Err(Error::OutputExists { path: path.clone() });
     }
+    let engine = args.sampling.engine()?;
     let (dense, pruned) = (Pipeline::open(&args.dense)?, Pipeline::open(&args.pruned)?);
     if dense.architecture != pruned.architecture {
         return Err(Error::Usage(format!(
@@ -80,8 +81,11 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     let conditioning = Conditioning::open(&args.conditioning, &dense.architecture)?;
     sampler.check(&dense.architecture, &conditioning)?;
     let dtype = args.sampling.weight_dtype();
-    let dense = outcome(&dense, &sampler, &conditioning, dtype)?;
-    let pruned = outcome(&pruned, &sampler, &conditioning, dtype)?;
+    let outcome = |pipeline: &Pipeline| {
+        let bytes = pipeline.weights()?.total_bytes();
+        outcome(&Transformer::open(pipeline, dtype, engine.clone())?, bytes, &sampler, &conditioning)
+    };
+    let (dense, pruned) = (outcome(&dense)?, outcome(&pruned)?);
     let comparison = Comparison::new(&dense.latents, &pruned.latents)?;
     if let Some(path) = &picture {
         write_grid(path, &sampler, &dense, &pruned)?;
@@ -92,13 +96,11 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     print(out, &as_text(&comparison, &dense, &pruned, picture.as_deref()))
 }
 
-fn outcome(pipeline: &Pipeline, sampler: &Sampler, conditioning: &Conditioning, dtype: DType) -> Result<Outcome> {
-    let bytes = pipeline.weights()?.total_bytes();
-    let model = Transformer::open(pipeline, dtype)?;
+fn outcome(model: &Transformer, bytes: u64, sampler: &Sampler, conditioning: &Conditioning) -> Result<Outcome> {
     let start = Instant::now();
-    let latents = sampler.sample(&model, conditioning, &mut NoProbe)?;
+    let latents = sampler.sample(model, conditioning, &mut NoProbe)?;
     let seconds_per_step = start.elapsed().as_secs_f64() / sampler.schedule().steps() as f64;
-    Ok(Outcome { latents, sparsity: sparsity(&model)?, bytes, seconds_per_step })
+    Ok(Outcome { latents, sparsity: sparsity(model)?, bytes, seconds_per_step })
 }
 
 /// Share of zeros among the weights of the Linears that can be pruned.

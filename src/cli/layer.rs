@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
+use super::sampling_args::DeviceArg;
 use super::table::{Align, Table, seconds};
 use crate::calibration::TapHessian;
 use crate::checkpoint::convert::{from_f32, rounding};
@@ -14,7 +15,7 @@ use crate::checkpoint::header::Dtype;
 use crate::checkpoint::writer::{TensorOut, write_safetensors};
 use crate::error::{Error, Result};
 use crate::model::taps::{Linear, Stream, Tap};
-use crate::ops::{Rounding, Symmetric};
+use crate::ops::{Engine, Rounding, Symmetric, Tensor};
 use crate::prune::{DenseLayer, SolveTimes, check_pattern, solve};
 use crate::recipe::{Patch, Recipe};
 
@@ -41,6 +42,8 @@ pub struct Args {
     recipe: Option<PathBuf>,
     #[command(flatten)]
     patch: Patch,
+    #[command(flatten)]
+    device: DeviceArg,
     /// Replace an existing output file.
     #[arg(long)]
     overwrite: bool,
@@ -115,6 +118,7 @@ impl Loaded {
 
 /// Runs the subcommand.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
+    let engine = args.device.engine()?;
     let file = args.recipe.as_deref().map(Patch::read).transpose()?.unwrap_or_default();
     let recipe = Recipe::resolve(&args.patch.clone().over(file))?;
     if args.output.exists() && !args.overwrite {
@@ -127,25 +131,25 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     check_pattern(recipe.pattern, &tap)?;
 
     let start = Instant::now();
-    let mut hessian = TapHessian::new(tap);
-    match (&args.hessian, &args.inputs) {
+    let hessian = match (&args.hessian, &args.inputs) {
         (Some(source), _) => {
             let given = source.load()?;
             given
                 .expect(given.shape == [columns, columns], format!("[{columns}, {columns}] as the weight's columns"))?;
             check_symmetric(&given, columns)?;
             let matrix = Symmetric::from_rows(columns, given.values);
-            hessian.matrix = matrix.unwrap_or_else(|| Symmetric::zeros(columns));
+            TapHessian::from_matrix(tap, matrix.unwrap_or_else(|| Symmetric::zeros(columns)), &*engine)?
         }
         (None, inputs) => {
-            let inputs = inputs.as_ref().map(Source::load).transpose()?;
-            if let Some(inputs) = inputs {
-                accumulate(&mut hessian, &inputs, args.input_weights.as_ref())?;
+            let mut hessian = TapHessian::new(tap, &*engine)?;
+            if let Some(inputs) = inputs.as_ref().map(Source::load).transpose()? {
+                accumulate(&mut hessian, &inputs, args.input_weights.as_ref(), &*engine)?;
             }
+            hessian
         }
-    }
+    };
     let accumulated = start.elapsed();
-    let diagonal = hessian.matrix.diagonal();
+    let diagonal = hessian.hessian.diagonal()?;
     if diagonal.iter().all(|&h| h == 0.0) {
         return Err(Error::NoCalibrationData { tensor: weight.name.clone() });
     }
@@ -154,9 +158,9 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     let dtype = if weight.dtype == Dtype::F64 { Dtype::F32 } else { weight.dtype };
     let stored_as = rounding(dtype).unwrap_or(Rounding::None);
     let linear = Linear { name: weight.name.clone(), rows };
-    let dense = DenseLayer { linear, weight: weight.values, stored_as };
+    let dense = DenseLayer { linear, weight: Tensor::from_vec(weight.values, [rows, columns])?, stored_as };
     let mut times = SolveTimes::default();
-    let (mut pruned, health) = solve(hessian, vec![dense], &recipe, &mut times)?;
+    let (mut pruned, health) = solve(hessian, vec![dense], &recipe, &*engine, &mut times)?;
     let Some(layer) = pruned.pop() else { return Ok(()) };
 
     let removed = layer.mask.pruned();
@@ -183,7 +187,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     });
     write_output(
         &args.output,
-        &layer.weight,
+        layer.weight.as_slice()?,
         weight.dtype,
         [rows, columns],
         layer.mask.as_slice(),
@@ -206,7 +210,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
 }
 
 /// Adds inputs batch by batch, as the official code counts them: rows of a batch, not tokens.
-fn accumulate(hessian: &mut TapHessian, inputs: &Loaded, weights: Option<&Source>) -> Result<()> {
+fn accumulate(hessian: &mut TapHessian, inputs: &Loaded, weights: Option<&Source>, engine: &dyn Engine) -> Result<()> {
     let columns = hessian.tap.columns;
     let shape = &inputs.shape;
     inputs.expect(shape.last() == Some(&columns), format!("[..., {columns}] as the weight's columns"))?;
@@ -229,7 +233,8 @@ fn accumulate(hessian: &mut TapHessian, inputs: &Loaded, weights: Option<&Source
         return Err(Error::NoCalibrationData { tensor: hessian.tap.name().to_string() });
     }
     for (batch, &weight) in inputs.values.chunks_exact(per_batch).zip(&weights) {
-        hessian.add(batch, rows, f64::from(weight));
+        let batch = Tensor::from_vec(batch.to_vec(), [per_batch / columns, columns])?;
+        hessian.add(&engine.upload(&batch)?, rows, f64::from(weight))?;
     }
     hessian.finish()
 }

@@ -29,7 +29,7 @@ pub struct Args {
     /// Text tokens per prompt [default: SD3 333 (77 + 256), FLUX.1-dev 512, FLUX.1-schnell 256]
     #[arg(long, value_name = "TOKENS")]
     text_tokens: Option<usize>,
-    /// Memory to stay within, such as 80GiB or 16GB, for --packages auto; without it that of this machine for a
+    /// Memory to stay within, such as 80GiB or 16GB, for --packages auto; without it that of the device for a
     /// model folder, and no limit for --arch.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     memory: Option<u64>,
@@ -72,6 +72,7 @@ fn default_text_tokens(arch: &Architecture) -> usize {
 
 /// Runs the subcommand.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
+    let engine = args.sampling.engine()?;
     let file = args.recipe.as_deref().map(Patch::read).transpose()?.unwrap_or_default();
     let patch = args.sampling.over(args.patch.clone().over(file));
     let recipe = Recipe::resolve(&patch)?;
@@ -95,7 +96,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
         bytes_per_weight: args.sampling.weight_dtype().size_in_bytes() as u64,
         threads: rayon::current_num_threads(),
     };
-    let here = || args.model.as_ref().and_then(|_| crate::memory::available());
+    let here = || args.model.as_ref().and_then(|_| engine.available_memory());
     let packages = packages(arch, &recipe, &work, args.memory.or_else(here))?;
     let plan = plan(arch, &recipe, &work, &packages);
     if args.json {

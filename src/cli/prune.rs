@@ -46,7 +46,7 @@ pub struct Args {
 
 /// Runs the subcommand.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
-    args.sampling.check_device()?;
+    let engine = args.sampling.engine()?;
     let file = args.recipe.as_deref().map(Patch::read).transpose()?.unwrap_or_default();
     let patch = args.sampling.over(args.patch.clone().over(file));
     let job = PruneJob {
@@ -57,6 +57,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
         recipe: Recipe::resolve(&patch)?,
         sampling: patch,
         dtype: args.sampling.weight_dtype(),
+        engine,
         journal: args.journal.clone(),
         command: std::env::args().collect(),
     };

@@ -50,12 +50,13 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     if !args.overwrite && file.exists() {
         return Err(Error::OutputExists { path: file });
     }
+    let engine = args.sampling.engine()?;
     let pipeline = Pipeline::open(&args.model)?;
     let sampler = args.sampling.sampler(&pipeline)?;
     let conditioning = Conditioning::open(&args.conditioning, &pipeline.architecture)?;
     sampler.check(&pipeline.architecture, &conditioning)?;
     create_folder(&args.output)?;
-    let model = Transformer::open(&pipeline, args.sampling.weight_dtype())?;
+    let model = Transformer::open(&pipeline, args.sampling.weight_dtype(), engine)?;
 
     let steps = sampler.schedule().steps();
     let mut keeper = StepLatents { keep: args.save_steps, steps: vec![Vec::new(); steps] };
@@ -142,7 +143,7 @@ impl Observer for StepLatents {
 impl Probe for StepLatents {
     fn end_step(&mut self, step: usize, latents: &Tensor) -> Result<()> {
         if self.keep {
-            self.steps[step].push(latents.clone());
+            self.steps[step].push(latents.to_host()?);
         }
         Ok(())
     }

@@ -1,9 +1,11 @@
-//! The flags that every command with a trajectory shares.
+//! The flags that commands share: where to compute, and how trajectories are run.
+
+use std::sync::Arc;
 
 use crate::checkpoint::Pipeline;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::job;
-use crate::ops::DType;
+use crate::ops::{DType, Device, Engine};
 use crate::recipe::Patch;
 use crate::sampling::Sampler;
 
@@ -32,29 +34,25 @@ pub struct SamplingArgs {
     /// How weights are held while the model runs: f32, bf16 or f16; arithmetic on the CPU is always f32
     #[arg(long, default_value_t = DType::F32)]
     dtype: DType,
-    /// Where to compute: auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
+    #[command(flatten)]
+    device: DeviceArg,
+}
+
+/// The flag of every command that computes
+#[derive(Debug, clap::Args)]
+pub struct DeviceArg {
+    /// Where to compute: auto, cpu, cuda or cuda:N; auto takes the first GPU that can be used, else the CPU
+    #[arg(long, default_value_t = Device::Auto)]
     device: Device,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Device {
-    Auto,
-    Cpu,
-    Cuda,
-}
-
-impl std::str::FromStr for Device {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "auto" => Ok(Device::Auto),
-            "cpu" => Ok(Device::Cpu),
-            "cuda" => Ok(Device::Cuda),
-            _ if text.strip_prefix("cuda:").is_some_and(|index| index.parse::<usize>().is_ok()) => Ok(Device::Cuda),
-            _ => Err(format!("expected auto, cpu, cuda or cuda:N, found `{text}`")),
-        }
+impl DeviceArg {
+    /// The engine of the device.
+    ///
+    /// # Errors
+    /// Those of [`Device::engine`].
+    pub fn engine(&self) -> Result<Arc<dyn Engine>> {
+        self.device.engine()
     }
 }
 
@@ -78,31 +76,19 @@ impl SamplingArgs {
         given.over(patch)
     }
 
-    /// Checks the device, then makes the sampler of `pipeline`.
+    /// The engine of the device.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for CUDA; those of [`Sampler::new`].
-    pub fn sampler(&self, pipeline: &Pipeline) -> Result<Sampler> {
-        self.check_device()?;
-        job::sampler(pipeline, &self.over(Patch::default()))
+    /// Those of [`Device::engine`].
+    pub fn engine(&self) -> Result<Arc<dyn Engine>> {
+        self.device.engine()
     }
 
-    /// Refuses a device that this build cannot use.
+    /// The sampler of `pipeline`.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for CUDA.
-    pub fn check_device(&self) -> Result<()> {
-        match self.device {
-            Device::Cpu => Ok(()),
-            Device::Auto => {
-                tracing::debug!("device auto: computing on the CPU");
-                Ok(())
-            }
-            Device::Cuda => Err(Error::Unsupported {
-                what: "--device".into(),
-                found: "cuda (the CUDA engine is not part of this release)".into(),
-                supported: "auto, cpu".into(),
-            }),
-        }
+    /// Those of [`Sampler::new`].
+    pub fn sampler(&self, pipeline: &Pipeline) -> Result<Sampler> {
+        job::sampler(pipeline, &self.over(Patch::default()))
     }
 }

@@ -5,6 +5,7 @@ mod state;
 mod times;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use self::state::State;
 use self::times::Times;
@@ -16,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::journal::{Journal, fingerprint};
 use crate::model::taps::Tap;
 use crate::model::{Observer, Transformer};
-use crate::ops::{DType, Tensor};
+use crate::ops::{DType, Engine, Tensor};
 use crate::plan::{self, Workload};
 use crate::prune::check_pattern;
 use crate::recipe::{Noise, Packages, Patch, Recipe};
@@ -35,6 +36,8 @@ pub struct PruneJob {
     pub sampling: Patch,
     /// The dtype in which weights are held while the model runs.
     pub dtype: DType,
+    /// Where the model runs and Hessians are gathered and solved.
+    pub engine: Arc<dyn Engine>,
     /// Folder for what is finished, so that an interrupted job can go on; removed when the job is done.
     pub journal: Option<PathBuf>,
     /// The command line, for the report.
@@ -92,13 +95,15 @@ fn prune_all(job: &PruneJob, progress: &dyn Progress) -> Result<Outcome> {
     let open_journal = |folder: &Path| {
         let settings = resolved(recipe, &sampler, packages.len()).to_toml();
         let dtype = job.dtype.as_str();
-        let fingerprint = fingerprint(&pipeline, &checkpoint, &settings, dtype, job.calibration.as_deref())?;
+        let engine = job.engine.name();
+        let fingerprint = fingerprint(&pipeline, &checkpoint, &settings, dtype, engine, job.calibration.as_deref())?;
         Journal::open(folder, fingerprint, packages.len())
     };
     let mut journal = job.journal.as_deref().map(open_journal).transpose()?;
 
     progress.begin("load", 1);
-    let model = Transformer::from_checkpoint(pipeline.architecture.clone(), &checkpoint, job.dtype)?;
+    let model =
+        Transformer::from_checkpoint(pipeline.architecture.clone(), &checkpoint, job.dtype, job.engine.clone())?;
     let mut state = State::new(model, &checkpoint);
     progress.advance()?;
     times.load = times.lap();
@@ -160,7 +165,8 @@ fn calibrate(
     progress: &dyn Progress,
 ) -> Result<Vec<TapHessian>> {
     let weights = recipe.timestep_weights.weights(&sampler.schedule().sigmas, recipe.weight_range);
-    let mut watch = Watch { calibrator: Calibrator::new(package.iter().cloned(), weights), progress };
+    let calibrator = Calibrator::new(package.iter().cloned(), weights, model.engine())?;
+    let mut watch = Watch { calibrator, progress };
     times.lap();
     sampler.sample(model, calibration, &mut watch)?;
     let spent = watch.calibrator.spent();
@@ -222,7 +228,7 @@ fn cut_packages(job: &PruneJob, pipeline: &Pipeline, work: &Workload) -> Result<
         Some(packages) => Recipe { packages: Packages::Fixed(packages), ..job.recipe.clone() },
         None => job.recipe.clone(),
     };
-    let available = (recipe.packages == Packages::Auto).then(crate::memory::available).flatten();
+    let available = (recipe.packages == Packages::Auto).then(|| job.engine.available_memory()).flatten();
     plan::packages(&pipeline.architecture, &recipe, work, available)
 }
 

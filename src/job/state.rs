@@ -23,7 +23,7 @@ pub(super) struct State<'a> {
     pub(super) model: Transformer,
     checkpoint: &'a Checkpoint,
     /// Pruned weights that the model's narrower dtype cannot hold exactly.
-    kept_apart: HashMap<String, Vec<f32>>,
+    kept_apart: HashMap<String, Tensor>,
     pub(super) layers: Vec<LayerReport>,
     pub(super) hessians: Vec<HessianReport>,
 }
@@ -49,13 +49,13 @@ impl<'a> State<'a> {
             match hessians.as_mut().and_then(Iterator::next) {
                 Some(mut hessian) => {
                     hessian.finish()?;
-                    let (pruned, health) = solve(hessian, dense, recipe, times)?;
+                    let (pruned, health) = solve(hessian, dense, recipe, self.model.engine(), times)?;
                     pruned.into_iter().try_for_each(|layer| self.replace(layer, &tap, index, recipe))?;
                     self.hessians.push(HessianReport::new(health));
                 }
                 None => {
                     for layer in dense {
-                        let pruned = solve_by_magnitude(layer, tap.columns, recipe.pattern)?;
+                        let pruned = solve_by_magnitude(layer, recipe.pattern)?;
                         self.replace(pruned, &tap, index, recipe)?;
                     }
                 }
@@ -70,7 +70,7 @@ impl<'a> State<'a> {
             .iter()
             .map(|linear| {
                 let name = linear.weight();
-                let weight = self.checkpoint.to_f32(&name)?;
+                let weight = Tensor::from_vec(self.checkpoint.to_f32(&name)?, [linear.rows, tap.columns])?;
                 let stored_as = self.checkpoint.info(&name).and_then(|info| rounding(info.dtype));
                 let stored_as = stored_as.unwrap_or(Rounding::None);
                 self.checkpoint.release(&name);
@@ -81,10 +81,10 @@ impl<'a> State<'a> {
 
     fn replace(&mut self, layer: PrunedLayer, tap: &Tap, package: usize, recipe: &Recipe) -> Result<()> {
         self.layers.push(LayerReport::new(&layer, tap, package, recipe.pattern));
-        self.set_weight(&layer.name, layer.columns, layer.weight)
+        self.set_weight(&layer.name, layer.weight)
     }
 
-    fn set_weight(&mut self, name: &str, columns: usize, weight: Vec<f32>) -> Result<()> {
+    fn set_weight(&mut self, name: &str, weight: Tensor) -> Result<()> {
         let tensor_name = format!("{name}.weight");
         let held = self.model.weight(name)?.dtype();
         let stored = self.checkpoint.info(&tensor_name).map(|info| info.dtype);
@@ -95,8 +95,7 @@ impl<'a> State<'a> {
         if !exact {
             self.kept_apart.insert(tensor_name, weight.clone());
         }
-        let rows = weight.len() / columns;
-        self.model.set_weight(name, Tensor::from_vec(weight, [rows, columns])?)
+        self.model.set_weight(name, weight)
     }
 
     /// Commits the layers and Hessians that came after the first `before` ones.
@@ -117,7 +116,8 @@ impl<'a> State<'a> {
     /// Takes over a package that an earlier run finished.
     pub(super) fn restore(&mut self, (weights, report): (SafetensorsFile, PackageReport)) -> Result<()> {
         for layer in &report.layers {
-            self.set_weight(&layer.name, layer.columns, weights.to_f32(&format!("{}.weight", layer.name))?)?;
+            let values = weights.to_f32(&format!("{}.weight", layer.name))?;
+            self.set_weight(&layer.name, Tensor::from_vec(values, [layer.rows, layer.columns])?)?;
         }
         self.layers.extend(report.layers);
         self.hessians.extend(report.hessians);
@@ -127,7 +127,7 @@ impl<'a> State<'a> {
     /// The new values of tensor `name`, if it was pruned.
     pub(super) fn replacement(&self, name: &str) -> Result<Option<Cow<'_, [f32]>>> {
         if let Some(weight) = self.kept_apart.get(name) {
-            return Ok(Some(Cow::Borrowed(weight)));
+            return Ok(Some(Cow::Borrowed(weight.as_slice()?)));
         }
         let module = name.strip_suffix(".weight").unwrap_or(name);
         if !self.layers.iter().any(|layer| layer.name == module) {

@@ -47,6 +47,7 @@ impl Times {
         ];
         RunReport {
             command: job.command.clone(),
+            engine: job.engine.name().to_string(),
             threads: rayon::current_num_threads(),
             seconds: self.started.elapsed().as_secs_f64(),
             stages: stages.iter().map(|(name, time)| (name.to_string(), time.as_secs_f64())).collect(),

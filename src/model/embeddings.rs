@@ -3,7 +3,7 @@
 use super::ForwardInput;
 use super::pass::Pass;
 use crate::error::{Error, Result};
-use crate::ops::{self, Tensor};
+use crate::ops::{self, Engine, Tensor};
 
 /// Channels of the sinusoidal timestep embedding.
 const TIMESTEP_CHANNELS: usize = 256;
@@ -16,9 +16,11 @@ pub(super) fn conditioning(
     timestep: &[f32],
     guidance: Option<&[f32]>,
 ) -> Result<Tensor> {
-    let mut time = pass.embedder("time_text_embed.timestep_embedder", &sinusoid(timestep)?)?;
+    let sinusoid = |values| pass.engine.upload(&sinusoid(values)?);
+    let (timestep, guidance) = (sinusoid(timestep)?, guidance.map(sinusoid).transpose()?);
+    let mut time = pass.embedder("time_text_embed.timestep_embedder", &timestep)?;
     if let Some(guidance) = guidance {
-        time = ops::add(time, &pass.embedder("time_text_embed.guidance_embedder", &sinusoid(guidance)?)?)?;
+        time = ops::add(time, &pass.embedder("time_text_embed.guidance_embedder", &guidance)?)?;
     }
     let pooled = pass.embedder("time_text_embed.text_embedder", input.pooled_projections)?;
     ops::silu(ops::add(time, &pooled)?)
@@ -37,7 +39,7 @@ fn sinusoid(timesteps: &[f32]) -> Result<Tensor> {
     Tensor::from_vec(values, [timesteps.len(), TIMESTEP_CHANNELS])
 }
 
-/// Angles of the rotary embedding, [tokens, head_dim / 2].
+/// Angles of the rotary embedding, [tokens, head_dim / 2], on one engine.
 pub(super) struct Rope {
     pub cos: Tensor,
     pub sin: Tensor,
@@ -46,7 +48,7 @@ pub(super) struct Rope {
 impl Rope {
     /// For tokens at `positions` (three axes); axis i turns `axes[i] / 2` channel pairs, pair j by
     /// position * 10000^(-2j / axes[i]), in float64.
-    pub fn new(positions: &[[usize; 3]], axes: &[usize]) -> Result<Self> {
+    pub fn new(positions: &[[usize; 3]], axes: &[usize], engine: &dyn Engine) -> Result<Self> {
         let pairs = axes.iter().sum::<usize>() / 2;
         let (mut cos, mut sin) = (Vec::new(), Vec::new());
         for position in positions {
@@ -60,7 +62,8 @@ impl Rope {
             }
         }
         let shape = [positions.len(), pairs];
-        Ok(Rope { cos: Tensor::from_vec(cos, shape)?, sin: Tensor::from_vec(sin, shape)? })
+        let place = |values| engine.upload(&Tensor::from_vec(values, shape)?);
+        Ok(Rope { cos: place(cos)?, sin: place(sin)? })
     }
 }
 

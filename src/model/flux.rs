@@ -27,14 +27,16 @@ pub(super) fn forward(config: &FluxConfig, pass: &mut Pass, input: &ForwardInput
     let (image_tokens, text_tokens) = (streams.image.dim(1)?, streams.text.dim(1)?);
     let text_positions = vec![[0; 3]; text_tokens];
     let image_positions = grid_positions(input.image_grid);
-    let text_rope = Rope::new(&text_positions, &config.axes_dims_rope)?;
-    let image_rope = Rope::new(&image_positions, &config.axes_dims_rope)?;
+    let engine = pass.engine;
+    let rope = |positions: &[[usize; 3]]| Rope::new(positions, &config.axes_dims_rope, engine);
+    let text_rope = rope(&text_positions)?;
+    let image_rope = rope(&image_positions)?;
     for index in 0..config.num_layers {
         let kind = Kind { context_pre_only: false, dual_attention: false, rope: Some([&image_rope, &text_rope]) };
         streams = joint_block::forward(pass, &format!("transformer_blocks.{index}"), &kind, streams, &conditioning)?;
     }
 
-    let joint_rope = Rope::new(&[text_positions, image_positions].concat(), &config.axes_dims_rope)?;
+    let joint_rope = rope(&[text_positions, image_positions].concat())?;
     let mut joint = Tensor::cat(&[&streams.text, &streams.image], 1)?;
     for index in 0..config.num_single_layers {
         let block = format!("single_transformer_blocks.{index}");

@@ -15,10 +15,12 @@ mod sd3;
 pub mod taps;
 mod weights;
 
+use std::sync::Arc;
+
 use crate::checkpoint::config::Architecture;
 use crate::checkpoint::{Checkpoint, Pipeline};
 use crate::error::Result;
-use crate::ops::{DType, Tensor};
+use crate::ops::{DType, Engine, Tensor};
 use pass::Pass;
 use weights::Weights;
 
@@ -43,7 +45,7 @@ impl Observer for NoObserver {
     }
 }
 
-/// What one forward call reads, under diffusers' names. All tensors are f32.
+/// What one forward call reads, under diffusers' names. All tensors are f32 and on the transformer's engine.
 pub struct ForwardInput<'a> {
     /// SD3: latents [batch, channels, height, width]; FLUX: packed latents [batch, tokens, channels].
     pub hidden_states: &'a Tensor,
@@ -63,22 +65,28 @@ pub struct ForwardInput<'a> {
 /// Reads one tensor of the checkpoint by name: values and shape.
 pub type ReadTensor<'a> = dyn FnMut(&str) -> Result<(Vec<f32>, Vec<usize>)> + 'a;
 
-/// A transformer in memory.
+/// A transformer in the memory of an engine.
 pub struct Transformer {
     architecture: Architecture,
     weights: Weights,
+    engine: Arc<dyn Engine>,
 }
 
 impl Transformer {
-    /// Reads every tensor that `architecture` needs and holds it as `dtype` (f32, bf16 or f16).
-    /// Arithmetic is f32 whatever the dtype: a narrower weight is widened at use.
+    /// Reads every tensor that `architecture` needs and holds it as `dtype` on `engine`. A narrower weight is
+    /// widened at use.
     ///
     /// # Errors
-    /// Those of `read`; [`crate::Error::NonFinite`] for a tensor that holds NaN or infinity, or that
-    /// overflows in `dtype`. Checking shapes is the reader's task.
-    pub fn load(architecture: Architecture, dtype: DType, read: &mut ReadTensor) -> Result<Self> {
-        let weights = Weights::load(&weights::tensor_names(&architecture), dtype, read)?;
-        Ok(Transformer { architecture, weights })
+    /// Those of `read` and of the engine; [`crate::Error::NonFinite`] for a tensor that holds NaN or infinity, or
+    /// that overflows in `dtype`. Checking shapes is the reader's task.
+    pub fn load(
+        architecture: Architecture,
+        dtype: DType,
+        engine: Arc<dyn Engine>,
+        read: &mut ReadTensor,
+    ) -> Result<Self> {
+        let weights = Weights::load(&weights::tensor_names(&architecture), dtype, &*engine, read)?;
+        Ok(Transformer { architecture, weights, engine })
     }
 
     /// [`Transformer::load`] from the shards of a model folder; pages of the files are given back as they are
@@ -86,8 +94,13 @@ impl Transformer {
     ///
     /// # Errors
     /// Those of [`Transformer::load`].
-    pub fn from_checkpoint(architecture: Architecture, checkpoint: &Checkpoint, dtype: DType) -> Result<Self> {
-        Transformer::load(architecture, dtype, &mut |name| {
+    pub fn from_checkpoint(
+        architecture: Architecture,
+        checkpoint: &Checkpoint,
+        dtype: DType,
+        engine: Arc<dyn Engine>,
+    ) -> Result<Self> {
+        Transformer::load(architecture, dtype, engine, &mut |name| {
             let values = checkpoint.to_f32(name)?;
             let shape = checkpoint.info(name).map(|info| info.shape.clone()).unwrap_or_default();
             checkpoint.release(name);
@@ -99,8 +112,13 @@ impl Transformer {
     ///
     /// # Errors
     /// Those of [`Pipeline::weights`] and of [`Transformer::load`].
-    pub fn open(pipeline: &Pipeline, dtype: DType) -> Result<Self> {
-        Self::from_checkpoint(pipeline.architecture.clone(), &pipeline.weights()?, dtype)
+    pub fn open(pipeline: &Pipeline, dtype: DType, engine: Arc<dyn Engine>) -> Result<Self> {
+        Self::from_checkpoint(pipeline.architecture.clone(), &pipeline.weights()?, dtype, engine)
+    }
+
+    /// The engine that holds the weights and runs the forward pass.
+    pub fn engine(&self) -> &dyn Engine {
+        &*self.engine
     }
 
     /// The configuration that the transformer was loaded with.
@@ -115,19 +133,20 @@ impl Transformer {
     /// Those of `observer`; [`crate::Error::Usage`] for latents larger than SD3's position table;
     /// [`crate::Error::Runtime`] if shapes do not fit each other.
     pub fn forward(&self, input: &ForwardInput, observer: &mut dyn Observer) -> Result<Tensor> {
+        let engine = &*self.engine;
         match &self.architecture {
             Architecture::Sd3(config) => {
-                let mut pass = Pass::new(&self.weights, observer, config.attention_head_dim);
+                let mut pass = Pass::new(&self.weights, engine, observer, config.attention_head_dim);
                 sd3::forward(config, &mut pass, input)
             }
             Architecture::Flux(config) => {
-                let mut pass = Pass::new(&self.weights, observer, config.attention_head_dim);
+                let mut pass = Pass::new(&self.weights, engine, observer, config.attention_head_dim);
                 flux::forward(config, &mut pass, input)
             }
         }
     }
 
-    /// Weight of a Linear, [rows, columns], in the dtype it is held in.
+    /// Weight of a Linear, [rows, columns], in the dtype and on the engine that it is held in.
     ///
     /// # Errors
     /// [`crate::Error::Unsupported`] if the model has no Linear `module`.
@@ -135,14 +154,14 @@ impl Transformer {
         self.weights.get(&format!("{module}.weight"))
     }
 
-    /// Replaces the weight of a Linear, [rows, columns]; it is converted to the dtype of the old one.
+    /// Replaces the weight of a Linear, [rows, columns] in host memory; it is converted to the dtype of the old one.
     ///
     /// # Errors
     /// [`crate::Error::Unsupported`] if the model has no Linear `module`, [`crate::Error::Runtime`] if
     /// `weight` is not a matrix.
     pub fn set_weight(&mut self, module: &str, weight: Tensor) -> Result<()> {
         weight.dims2()?;
-        self.weights.replace(&format!("{module}.weight"), weight)
+        self.weights.replace(&format!("{module}.weight"), weight, &*self.engine)
     }
 
     /// Bias of a Linear, one value per row.
@@ -153,14 +172,14 @@ impl Transformer {
         self.weights.get(&format!("{module}.bias"))
     }
 
-    /// Replaces the bias of a Linear, one value per row; it is converted to the dtype of the old one.
+    /// Replaces the bias of a Linear, one value per row in host memory; it is converted to the dtype of the old one.
     ///
     /// # Errors
     /// [`crate::Error::Unsupported`] if the model has no Linear `module`, [`crate::Error::Runtime`] if
     /// `bias` is not a vector.
     pub fn set_bias(&mut self, module: &str, bias: Tensor) -> Result<()> {
         bias.dims1()?;
-        self.weights.replace(&format!("{module}.bias"), bias)
+        self.weights.replace(&format!("{module}.bias"), bias, &*self.engine)
     }
 
     /// Bytes of all tensors in memory.

@@ -4,13 +4,15 @@ use super::embeddings::Rope;
 use super::weights::Weights;
 use super::{Observer, taps};
 use crate::error::Result;
-use crate::ops::{self, Qkv, Tensor};
+use crate::ops::{self, Engine, Qkv, Tensor};
 
 /// Epsilon of every layer norm and RMS norm.
 const EPS: f32 = 1e-6;
 
 pub(super) struct Pass<'a> {
     pub weights: &'a Weights,
+    /// Where tensors made during the pass are placed.
+    pub engine: &'a dyn Engine,
     observer: &'a mut dyn Observer,
     head_dim: usize,
 }
@@ -31,8 +33,8 @@ pub(super) const ADDED: Projections = Projections {
 };
 
 impl<'a> Pass<'a> {
-    pub fn new(weights: &'a Weights, observer: &'a mut dyn Observer, head_dim: usize) -> Self {
-        Pass { weights, observer, head_dim }
+    pub fn new(weights: &'a Weights, engine: &'a dyn Engine, observer: &'a mut dyn Observer, head_dim: usize) -> Self {
+        Pass { weights, engine, observer, head_dim }
     }
 
     /// Shows `x` to the observer, then applies Linear `module`.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{ReadTensor, taps};
 use crate::checkpoint::config::Architecture;
 use crate::error::{Error, Result};
-use crate::ops::{DType, Tensor};
+use crate::ops::{DType, Engine, Tensor};
 
 /// Tensors by their name in the checkpoint, all of one dtype.
 pub(super) struct Weights {
@@ -13,14 +13,14 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    /// Reads `names` and holds them as `dtype`; fails on a value that is not finite.
-    pub fn load(names: &[String], dtype: DType, read: &mut ReadTensor) -> Result<Self> {
+    /// Reads `names` and holds them as `dtype` on `engine`; fails on a value that is not finite.
+    pub fn load(names: &[String], dtype: DType, engine: &dyn Engine, read: &mut ReadTensor) -> Result<Self> {
         let mut tensors = HashMap::with_capacity(names.len());
         for name in names {
             let (values, shape) = read(name)?;
             check_finite(name, &values, dtype)?;
             let tensor = Tensor::from_vec(values, shape)?.to_dtype(dtype)?;
-            tensors.insert(name.clone(), tensor);
+            tensors.insert(name.clone(), engine.upload(&tensor)?);
         }
         Ok(Weights { tensors })
     }
@@ -37,10 +37,10 @@ impl Weights {
         self.tensors.get(name)
     }
 
-    /// Replaces an existing tensor, keeping its dtype.
-    pub fn replace(&mut self, name: &str, tensor: Tensor) -> Result<()> {
+    /// Replaces an existing tensor by one in host memory, keeping its dtype.
+    pub fn replace(&mut self, name: &str, tensor: Tensor, engine: &dyn Engine) -> Result<()> {
         let tensor = tensor.to_dtype(self.get(name)?.dtype())?;
-        self.tensors.insert(name.to_string(), tensor);
+        self.tensors.insert(name.to_string(), engine.upload(&tensor)?);
         Ok(())
     }
 

@@ -1,7 +1,8 @@
 //! What a device must be able to do: the contract between the operations and their implementations.
 //!
 //! ```text
-//! model, calibration, prune -> functions of `ops` (check shapes, dtypes and engines) -> Engine -> cpu
+//! model, sampling    -> Tensor, functions of `ops` (check shapes, dtypes, engines) -> Engine -> cpu
+//! calibration, prune -> Hessian, FactoredHessian, FullHessian ------------------------------^
 //! ```
 //!
 //! Callers use the functions of [`ops`](super) and the methods of [`Tensor`], which check what the methods here
@@ -10,7 +11,7 @@
 
 use std::fmt;
 
-use super::{DType, Qkv, Strided, Tensor};
+use super::{DType, Hessian, Qkv, Strided, Symmetric, Tensor};
 use crate::error::Result;
 
 /// A device and the operations on tensors that lie there. Every sum is taken in an order that depends on the
@@ -21,6 +22,9 @@ use crate::error::Result;
 pub trait Engine: fmt::Debug + Send + Sync {
     /// `cpu`. Tensors can meet in an operation if their engines have equal names.
     fn name(&self) -> &str;
+
+    /// Bytes that tensors and Hessians may still take; `None` where the system does not tell.
+    fn available_memory(&self) -> Option<u64>;
 
     /// A copy of `host` (in host memory, any dtype) on this engine; shared where this engine is the host.
     fn upload(&self, host: &Tensor) -> Result<Tensor>;
@@ -78,4 +82,10 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// Rotary position embedding, in place: `x` [batch, tokens, heads * 2 * pairs], `cos` and `sin`
     /// [tokens, pairs]; pair j of a head is its channels 2j and 2j + 1.
     fn rope(&self, x: Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor>;
+
+    /// An empty accumulator for inputs of this many columns.
+    fn hessian(&self, columns: usize) -> Result<Box<dyn Hessian>>;
+
+    /// An accumulator that goes on from `matrix`, of which the lower triangle counts.
+    fn hessian_from(&self, matrix: Symmetric) -> Result<Box<dyn Hessian>>;
 }

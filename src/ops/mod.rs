@@ -5,32 +5,31 @@
 //! reference for any other.
 
 mod cpu;
+mod device;
 mod dtype;
 mod engine;
 mod forward;
+mod hessian;
 pub mod mask;
 pub mod pattern;
 pub mod rounding;
-pub mod symmetric;
+mod symmetric;
 mod tensor;
 
 pub use cpu::ROW_CHUNK;
 pub use cpu::cpu_engine;
-pub use cpu::energy::energy;
-pub use cpu::factor::{NonPositivePivot, factor};
-pub use cpu::gram::{column_sums, gram};
-pub use cpu::refine::refine;
-pub use cpu::sweep::sweep;
+pub use device::Device;
 pub use dtype::DType;
 pub use engine::Engine;
 pub use forward::{
     Qkv, add, add_scaled, attention, gated_residual, gelu, guidance, is_finite, layer_norm_modulate, linear, rms_norm,
     rope, silu,
 };
+pub use hessian::{FactorError, FactoredHessian, FullHessian, Hessian};
 pub use mask::Mask;
 pub use pattern::{CountRule, NM, Pattern, Sparsity};
 pub use rounding::Rounding;
-pub use symmetric::{Factor, Symmetric};
+pub use symmetric::Symmetric;
 pub use tensor::{Strided, Tensor};
 
 /// What a column sweep selects and how.
@@ -44,9 +43,11 @@ pub struct SweepOptions {
     pub rounding: Rounding,
 }
 
-/// What a column sweep found; the pruned weights are left in the matrix that was swept.
+/// What a column sweep found.
 #[derive(Debug, Clone)]
 pub struct Swept {
+    /// The pruned weights, f32 [rows, columns], on the engine of the swept ones.
+    pub weight: Tensor,
     pub mask: Mask,
     /// `tr(D (H + damping) D^T)` with `D` the change of the weights: the squared norm of the sweep's errors.
     pub damped_loss: f64,

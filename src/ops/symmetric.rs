@@ -113,11 +113,6 @@ impl Factor {
         &self.dead
     }
 
-    /// What was added to each diagonal entry of H.
-    pub fn damping(&self) -> f32 {
-        self.damping
-    }
-
     /// `R[i, i]`.
     pub(super) fn pivot(&self, i: usize) -> f32 {
         self.matrix.data[i * self.matrix.size + i]

@@ -7,15 +7,17 @@ use std::time::{Duration, Instant};
 use crate::calibration::TapHessian;
 use crate::error::{Error, Result};
 use crate::model::taps::{Linear, Tap};
-use crate::ops::{Factor, Mask, Pattern, ROW_CHUNK, Rounding, SweepOptions, Symmetric, energy, factor, refine, sweep};
+use crate::ops::{
+    self, Engine, FactorError, FactoredHessian, Hessian, Mask, Pattern, ROW_CHUNK, Rounding, SweepOptions, Tensor,
+};
 use crate::recipe::{Method, Recipe, Refine};
 
 /// One Linear before pruning.
 #[derive(Debug)]
 pub struct DenseLayer {
     pub linear: Linear,
-    /// f32 `[rows, columns]`, row-major.
-    pub weight: Vec<f32>,
+    /// f32 [rows, columns] in host memory.
+    pub weight: Tensor,
     /// The dtype that the weight will be stored in.
     pub stored_as: Rounding,
 }
@@ -24,9 +26,8 @@ pub struct DenseLayer {
 #[derive(Debug)]
 pub struct PrunedLayer {
     pub name: String,
-    pub columns: usize,
-    /// f32 `[rows, columns]`; every value is representable in the stored dtype.
-    pub weight: Vec<f32>,
+    /// f32 [rows, columns] in host memory; every value is representable in the stored dtype.
+    pub weight: Tensor,
     pub mask: Mask,
     /// `tr(D H D^T) / tr(W H W^T)` with `D` the change of the weights and H undamped; `None` without
     /// calibration.
@@ -90,19 +91,20 @@ pub fn check_pattern(pattern: Pattern, tap: &Tap) -> Result<()> {
     }
 }
 
-/// Prunes every Linear of one tap.
+/// Prunes every Linear of one tap on `engine`, which holds the Hessian.
 ///
 /// # Errors
 /// [`Error::NotPositiveDefinite`] after the damping ladder, [`Error::NonFinite`] if a pruned weight is not
-/// finite or leaves the range of its dtype.
+/// finite or leaves the range of its dtype; those of the engine.
 pub fn solve(
     hessian: TapHessian,
-    mut layers: Vec<DenseLayer>,
+    layers: Vec<DenseLayer>,
     recipe: &Recipe,
+    engine: &dyn Engine,
     times: &mut SolveTimes,
 ) -> Result<(Vec<PrunedLayer>, HessianHealth)> {
-    let TapHessian { tap, matrix, tokens, .. } = hessian;
-    let diagonal = matrix.diagonal();
+    let TapHessian { tap, hessian, tokens, .. } = hessian;
+    let diagonal = hessian.diagonal()?;
     let mut health = HessianHealth {
         tap: tap.name().to_string(),
         columns: tap.columns,
@@ -116,84 +118,120 @@ pub fn solve(
     }
 
     let start = Instant::now();
-    let factored = factor_damped(matrix, recipe.dampening, &mut health)?;
+    let factored = factor_damped(hessian, recipe.dampening, &mut health)?;
     times.factor += start.elapsed();
 
     let start = Instant::now();
-    let mut pruned: Vec<PrunedLayer> = Vec::with_capacity(layers.len());
-    for DenseLayer { linear, weight: dense, stored_as } in &mut layers {
-        let rounding = if recipe.round_in_sweep { *stored_as } else { Rounding::None };
-        if recipe.method.compensates() {
-            zero_columns(dense, tap.columns, factored.dead());
-        }
-        let mut weight = dense.clone();
-        let mask = match recipe.method {
-            Method::ObsDiff | Method::SparseGpt => {
-                let block_size = recipe.block_size;
-                let options =
-                    SweepOptions { pattern: recipe.pattern, block_size, count: recipe.count.into(), rounding };
-                sweep(&mut weight, &factored, &options).mask
-            }
-            Method::Wanda => baselines::wanda(&mut weight, &diagonal, recipe.pattern),
-            Method::Magnitude => baselines::magnitude(&mut weight, tap.columns, recipe.pattern),
-        };
-        let name = linear.name.clone();
-        pruned.push(PrunedLayer { name, columns: tap.columns, weight, mask, relative_error: None });
-    }
+    let choose = |layer| choose(layer, &*factored, &diagonal, recipe, engine);
+    let mut chosen = layers.into_iter().map(choose).collect::<Result<Vec<Chosen>>>()?;
     times.sweep += start.elapsed();
 
     let start = Instant::now();
-    let mut hessian = factored.into_damped();
+    let mut hessian = factored.into_damped()?;
     if let Refine::Pcg(iterations) = recipe.refine {
-        for (pruned, dense) in pruned.iter_mut().zip(&layers) {
-            refine(&mut pruned.weight, &dense.weight, &pruned.mask, &hessian, iterations);
-        }
+        let refine = |layer: Chosen| {
+            let weight = hessian.refine(layer.weight, &layer.dense, &layer.mask, iterations)?;
+            Ok(Chosen { weight, ..layer })
+        };
+        chosen = chosen.into_iter().map(refine).collect::<Result<_>>()?;
     }
     times.refine += start.elapsed();
 
     let start = Instant::now();
-    hessian.set_diagonal(&diagonal);
-    for (pruned, dense) in pruned.iter_mut().zip(&layers) {
-        round(pruned, dense.stored_as)?;
-        let change: Vec<f32> = dense.weight.iter().zip(&pruned.weight).map(|(dense, weight)| dense - weight).collect();
-        let output = energy(&dense.weight, &hessian);
-        let lost = energy(&change, &hessian);
-        pruned.relative_error = Some(if output > 0.0 { lost.max(0.0) / output } else { 0.0 });
+    hessian.set_diagonal(&diagonal)?;
+    let mut pruned = Vec::with_capacity(chosen.len());
+    for layer in chosen {
+        let mut weight = layer.weight.to_host()?;
+        drop(layer.weight);
+        round(&layer.name, &mut weight, layer.stored_as)?;
+        let output = hessian.energy(&layer.dense)?;
+        let change = ops::add_scaled(layer.dense, -1.0, &engine.upload(&weight)?)?;
+        let lost = hessian.energy(&change)?;
+        let relative_error = Some(if output > 0.0 { lost.max(0.0) / output } else { 0.0 });
+        pruned.push(PrunedLayer { name: layer.name, weight, mask: layer.mask, relative_error });
     }
     times.error += start.elapsed();
     Ok((pruned, health))
+}
+
+/// A Linear whose mask is final.
+struct Chosen {
+    name: String,
+    stored_as: Rounding,
+    /// f32 [rows, columns], on the engine.
+    dense: Tensor,
+    /// As `dense`, zero outside the mask.
+    weight: Tensor,
+    mask: Mask,
+}
+
+/// Chooses what falls, by the recipe's method, and lets the sweep compensate it.
+fn choose(
+    layer: DenseLayer,
+    factored: &dyn FactoredHessian,
+    diagonal: &[f32],
+    recipe: &Recipe,
+    engine: &dyn Engine,
+) -> Result<Chosen> {
+    let DenseLayer { linear, weight: mut dense, stored_as } = layer;
+    let (weight, mask) = match recipe.method {
+        Method::ObsDiff | Method::SparseGpt => {
+            zero_columns(dense.as_mut_slice()?, diagonal.len(), factored.dead());
+            dense = engine.upload(&dense)?;
+            let rounding = if recipe.round_in_sweep { stored_as } else { Rounding::None };
+            let (pattern, block_size, count) = (recipe.pattern, recipe.block_size, recipe.count.into());
+            let swept = factored.sweep(dense.clone(), &SweepOptions { pattern, block_size, count, rounding })?;
+            (swept.weight, swept.mask)
+        }
+        Method::Wanda | Method::Magnitude => {
+            let mut weight = dense.clone();
+            let values = weight.as_mut_slice()?;
+            let mask = match recipe.method {
+                Method::Wanda => baselines::wanda(values, diagonal, recipe.pattern),
+                _ => baselines::magnitude(values, diagonal.len(), recipe.pattern),
+            };
+            dense = engine.upload(&dense)?;
+            (engine.upload(&weight)?, mask)
+        }
+    };
+    Ok(Chosen { name: linear.name, stored_as, dense, weight, mask })
 }
 
 /// Prunes by magnitude, which needs no Hessian.
 ///
 /// # Errors
 /// [`Error::NonFinite`] as in [`solve`].
-pub fn solve_by_magnitude(layer: DenseLayer, columns: usize, pattern: Pattern) -> Result<PrunedLayer> {
+pub fn solve_by_magnitude(layer: DenseLayer, pattern: Pattern) -> Result<PrunedLayer> {
     let DenseLayer { linear, mut weight, stored_as } = layer;
-    let mask = baselines::magnitude(&mut weight, columns, pattern);
-    let mut pruned = PrunedLayer { name: linear.name, columns, weight, mask, relative_error: None };
-    round(&mut pruned, stored_as)?;
-    Ok(pruned)
+    let columns = weight.dim(1)?;
+    let mask = baselines::magnitude(weight.as_mut_slice()?, columns, pattern);
+    round(&linear.name, &mut weight, stored_as)?;
+    Ok(PrunedLayer { name: linear.name, weight, mask, relative_error: None })
 }
 
 /// Factors with the damping ladder: as asked, then ten times more, twice.
-fn factor_damped(mut matrix: Symmetric, dampening: f64, health: &mut HessianHealth) -> Result<Factor> {
-    let size = matrix.size();
+fn factor_damped(
+    mut hessian: Box<dyn Hessian>,
+    dampening: f64,
+    health: &mut HessianHealth,
+) -> Result<Box<dyn FactoredHessian>> {
+    let size = hessian.columns();
     let mut dampening = dampening;
     loop {
         health.dampening_attempts.push(dampening);
-        match factor(matrix, dampening) {
+        match hessian.factor(dampening) {
             Ok(factored) => {
                 health.smallest_pivot = Some(f64::from(factored.smallest_pivot()));
                 return Ok(factored);
             }
-            Err(refused) => {
+            Err(FactorError::Engine(error)) => return Err(error),
+            Err(FactorError::NonPositivePivot { hessian: given_back, index: pivot }) => {
                 let tensor = health.tap.clone();
-                tracing::warn!(tap = tensor, pivot = refused.index, dampening, "the damped Hessian is indefinite");
+                tracing::warn!(tap = tensor, pivot, dampening, "the damped Hessian is indefinite");
                 if health.dampening_attempts.len() > DAMPENING_RETRIES {
-                    return Err(Error::NotPositiveDefinite { tensor, pivot: refused.index, size, dampening });
+                    return Err(Error::NotPositiveDefinite { tensor, pivot, size, dampening });
                 }
-                matrix = refused.matrix;
+                hessian = given_back;
                 dampening = if dampening > 0.0 { dampening * 10.0 } else { 0.01 };
             }
         }
@@ -207,17 +245,18 @@ fn zero_columns(weight: &mut [f32], columns: usize, dead: &[usize]) {
     }
 }
 
-/// Rounds to the stored dtype and refuses what is not finite.
-fn round(layer: &mut PrunedLayer, stored_as: Rounding) -> Result<()> {
+/// Rounds the weights of Linear `name`, in host memory, to the stored dtype and refuses what is not finite.
+fn round(name: &str, weight: &mut Tensor, stored_as: Rounding) -> Result<()> {
     if stored_as != Rounding::None {
-        layer.weight.iter_mut().for_each(|weight| *weight = stored_as.apply(*weight));
+        weight.as_mut_slice()?.iter_mut().for_each(|weight| *weight = stored_as.apply(*weight));
     }
-    match layer.weight.iter().position(|weight| !weight.is_finite()) {
+    let (columns, values) = (weight.dim(1)?, weight.as_slice()?);
+    match values.iter().position(|weight| !weight.is_finite()) {
         None => Ok(()),
         Some(at) => Err(Error::NonFinite {
-            tensor: format!("{}.weight", layer.name),
-            found: layer.weight[at].to_string(),
-            context: format!("after pruning, at row {}, column {}", at / layer.columns, at % layer.columns),
+            tensor: format!("{name}.weight"),
+            found: values[at].to_string(),
+            context: format!("after pruning, at row {}, column {}", at / columns, at % columns),
         }),
     }
 }

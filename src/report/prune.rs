@@ -150,6 +150,8 @@ impl PruneReport {
 #[derive(Debug, Clone, Serialize)]
 pub struct RunReport {
     pub command: Vec<String>,
+    /// `cpu`, or the GPU that computed.
+    pub engine: String,
     pub threads: usize,
     pub seconds: f64,
     /// Seconds per stage, in order.

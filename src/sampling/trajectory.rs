@@ -28,7 +28,7 @@ pub trait Probe: Observer + Send {
         Ok(())
     }
 
-    /// Step `step` is done; `latents` [prompts, ...] are those after it.
+    /// Step `step` is done; `latents` [prompts, ...], on the model's engine, are those after it.
     fn end_step(&mut self, _step: usize, _latents: &Tensor) -> Result<()> {
         Ok(())
     }
@@ -107,7 +107,7 @@ impl Sampler {
         (0..rows).step_by(step).map(|first| first..rows.min(first.saturating_add(step))).collect()
     }
 
-    /// Runs every prompt, one micro-batch after the other; the final latents, [prompts, ...].
+    /// Runs every prompt, one micro-batch after the other; the final latents, [prompts, ...], in host memory.
     ///
     /// # Errors
     /// Those of [`Sampler::check`] and of `probe`; [`Error::NonFinite`] with the first Linear whose input is
@@ -124,8 +124,8 @@ impl Sampler {
         let mut results = Vec::new();
         for rows in self.batches(conditioning.rows()) {
             probe.begin_batch(rows.clone())?;
-            let start = self.start(conditioning, rows.clone())?;
-            results.push(self.run(model, &conditioning.slice(rows)?, start, probe)?);
+            let start = model.engine().upload(&self.start(conditioning, rows.clone())?)?;
+            results.push(self.run(model, &conditioning.slice(rows)?, start, probe)?.to_host()?);
         }
         Tensor::cat(&results.iter().collect::<Vec<_>>(), 0)
     }
@@ -139,7 +139,7 @@ impl Sampler {
         if self.size.packed { pack(&noise) } else { Ok(noise) }
     }
 
-    /// Runs one micro-batch from `latents` [prompts, ...] to the end.
+    /// Runs one micro-batch from `latents` [prompts, ...], on the model's engine, to the end.
     fn run(
         &self,
         model: &Transformer,
@@ -163,7 +163,7 @@ impl Sampler {
     }
 }
 
-/// Embeddings of a micro-batch as the transformer takes them.
+/// Embeddings of a micro-batch as the transformer takes them, on its engine.
 struct Prompts {
     embeds: Tensor,
     pooled: Tensor,
@@ -172,16 +172,15 @@ struct Prompts {
 
 impl Prompts {
     fn new(sampler: &Sampler, model: &Transformer, conditioning: &Conditioning) -> Result<Self> {
-        let (embeds, pooled) = (&conditioning.prompt_embeds, &conditioning.pooled_prompt_embeds);
-        if !sampler.doubles_rows(model.architecture()) {
-            return Ok(Prompts { embeds: embeds.clone(), pooled: pooled.clone(), doubled: false });
+        let (mut embeds, mut pooled) = (conditioning.prompt_embeds.clone(), conditioning.pooled_prompt_embeds.clone());
+        let doubled = sampler.doubles_rows(model.architecture());
+        if doubled {
+            let negative = conditioning.negative()?;
+            embeds = Tensor::cat(&[&negative.prompt_embeds, &embeds], 0)?;
+            pooled = Tensor::cat(&[&negative.pooled_prompt_embeds, &pooled], 0)?;
         }
-        let negative = conditioning.negative()?;
-        Ok(Prompts {
-            embeds: Tensor::cat(&[&negative.prompt_embeds, embeds], 0)?,
-            pooled: Tensor::cat(&[&negative.pooled_prompt_embeds, pooled], 0)?,
-            doubled: true,
-        })
+        let engine = model.engine();
+        Ok(Prompts { embeds: engine.upload(&embeds)?, pooled: engine.upload(&pooled)?, doubled })
     }
 
     /// The predicted velocity at `step`, guidance applied: u + g (c - u) for rows [u, c].

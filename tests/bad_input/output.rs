@@ -82,7 +82,7 @@ fn a_reader_that_has_gone_is_no_error() {
         &["inspect", text(&model)],
         &["inspect", text(&model), "--json"],
         &["validate", text(&model)],
-        &["plan", text(&model)],
+        &["plan", text(&model), "--device=cpu"],
     ];
     for arguments in commands {
         let (reader, writer) = std::io::pipe().unwrap();

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::common::Scene;
+use crate::support::obsdiff;
 
 #[test]
 fn settings_out_of_range_are_refused_by_their_key() {
@@ -65,7 +66,26 @@ fn a_recipe_file_is_refused_by_its_line_and_key() {
 fn a_device_that_is_not_there_is_refused_in_one_sentence() {
     let scene = Scene::new();
     for device in ["--device=cuda", "--device=cuda:1"] {
-        scene.refuses(&[device], 3, &["--device: found cuda", "supported: auto, cpu"]);
+        let way_out = ["scripts/cuda-toolkit", "cargo build --release --features cuda", "supported: auto, cpu"];
+        scene.refuses(&[device], 3, &[&["--device: found cuda"], &way_out[..]].concat());
     }
     scene.refuses(&["--device=tpu"], 2, &["tpu"]);
+}
+
+#[test]
+fn every_command_that_computes_takes_the_same_devices() {
+    let commands: [&[&str]; 5] = [
+        &["sample", "absent", "--conditioning", "absent", "-o", "absent/out"],
+        &["compare", "absent", "absent", "--conditioning", "absent"],
+        &["prune", "absent", "-o", "absent/out"],
+        &["layer", "--weight", "absent:w", "--hessian", "absent:h", "-o", "absent/out"],
+        &["plan", "absent"],
+    ];
+    for command in commands {
+        obsdiff(&[command, &["--device=cuda:3"]].concat()).refused(3, &["--device: found cuda:3", "--features cuda"]);
+        obsdiff(&[command, &["--device=cuda:x"]].concat()).refused(2, &["auto, cpu, cuda or cuda:N", "cuda:x"]);
+        obsdiff(&[command, &["--device=cpu"]].concat()).refused(3, &["absent"]);
+        let chosen = obsdiff(command).refused(3, &["device auto: ", "absent"]);
+        assert_eq!(obsdiff(&[command, &["--device=auto"]].concat()).stderr, chosen.stderr, "auto is the default");
+    }
 }

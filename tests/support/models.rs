@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use obsdiff::checkpoint::{TensorOut, write_safetensors};
 use obsdiff::model::Transformer;
-use obsdiff::ops::{DType, Tensor};
+use obsdiff::ops::{DType, Tensor, cpu_engine};
 
 use super::arrays::read;
 
@@ -55,7 +55,7 @@ pub fn rewrite(path: &Path, change: impl FnOnce(&mut HashMap<String, Tensor>)) {
 
 /// The transformer of a pipeline folder.
 pub fn load_transformer(folder: &Path, dtype: DType) -> Transformer {
-    Transformer::open(&obsdiff::checkpoint::Pipeline::open(folder).unwrap(), dtype).unwrap()
+    Transformer::open(&obsdiff::checkpoint::Pipeline::open(folder).unwrap(), dtype, cpu_engine()).unwrap()
 }
 
 /// One of the reference pipelines.

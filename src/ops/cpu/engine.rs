@@ -4,13 +4,14 @@ use std::sync::{Arc, LazyLock};
 
 use half::{bf16, f16};
 
+use super::hessian::Accumulator;
 use super::{
     add, attention, cast, cat, gated_residual, gelu, guidance, is_finite, layer_norm, linear, rms_norm, rope, silu,
     strided_copy,
 };
 use crate::error::Result;
 use crate::ops::tensor::{Element, Values};
-use crate::ops::{DType, Engine, Qkv, Strided, Tensor};
+use crate::ops::{DType, Engine, Hessian, Qkv, Strided, Symmetric, Tensor};
 
 /// The engine of host memory.
 #[derive(Debug)]
@@ -25,6 +26,10 @@ pub fn cpu_engine() -> Arc<dyn Engine> {
 impl Engine for Cpu {
     fn name(&self) -> &str {
         "cpu"
+    }
+
+    fn available_memory(&self) -> Option<u64> {
+        crate::memory::available()
     }
 
     fn upload(&self, host: &Tensor) -> Result<Tensor> {
@@ -148,6 +153,14 @@ impl Engine for Cpu {
         let ((_, tokens, width), pairs) = (x.dims3()?, cos.dim(1)?);
         rope::rope(x.as_mut_slice()?, cos.as_slice()?, sin.as_slice()?, tokens, width, 2 * pairs);
         Ok(x)
+    }
+
+    fn hessian(&self, columns: usize) -> Result<Box<dyn Hessian>> {
+        self.hessian_from(Symmetric::zeros(columns))
+    }
+
+    fn hessian_from(&self, matrix: Symmetric) -> Result<Box<dyn Hessian>> {
+        Ok(Box::new(Accumulator::new(matrix)))
     }
 }
 

@@ -18,7 +18,8 @@ use rayon::prelude::*;
 
 use super::triangle::{factor_upper, invert_upper};
 use super::{ROW_CHUNK, view, view_mut};
-use crate::ops::{Factor, Symmetric};
+use crate::ops::Symmetric;
+use crate::ops::symmetric::Factor;
 
 /// Columns factored at a time: its float64 work is `d * 128^2 / 3`, its products have depth of at least 128.
 const BLOCK: usize = 128;

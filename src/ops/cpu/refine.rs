@@ -14,7 +14,7 @@ use crate::ops::{Mask, Symmetric};
 
 /// Improves `weight` (f32 `[rows, d]`, zero outside `mask`) towards `dense` (same shape) in `iterations` steps.
 ///
-/// `hessian` is the damped Hessian, mirrored ([`crate::ops::Factor::into_damped`]).
+/// `hessian` is the damped Hessian, mirrored ([`Factor::into_damped`](crate::ops::symmetric::Factor::into_damped)).
 pub fn refine(weight: &mut [f32], dense: &[f32], mask: &Mask, hessian: &Symmetric, iterations: usize) {
     let d = hessian.size;
     let inverse_diagonal: Vec<f32> = hessian.diagonal().iter().map(|&h| 1.0 / h).collect();

@@ -25,7 +25,8 @@ use super::select::{Cut, Histogram};
 use super::simd::vectorized;
 use super::triangle::invert_upper;
 use super::{ROW_CHUNK, view, view_mut};
-use crate::ops::{Factor, Mask, NM, Pattern, Rounding, SweepOptions, Swept};
+use crate::ops::symmetric::Factor;
+use crate::ops::{Mask, NM, Pattern, Rounding, SweepOptions};
 
 /// One task's rows during the sweep.
 struct Chunk<'a> {
@@ -58,8 +59,9 @@ struct Block<'a> {
 /// Prunes `weight` (f32 `[rows, d]` row-major, in place) and compensates the weights that stay.
 ///
 /// Dead columns are zeroed first, without compensation. Removed weights are exactly 0 and counted by the
-/// returned mask; unstructured counts follow `options.count`, N:M groups lose exactly `M - N` weights each.
-pub fn sweep(weight: &mut [f32], factor: &Factor, options: &SweepOptions) -> Swept {
+/// returned mask; unstructured counts follow `options.count`, N:M groups lose exactly `M - N` weights each. The
+/// number is `tr(D (H + damping) D^T)` with `D` the change of the weights.
+pub fn sweep(weight: &mut [f32], factor: &Factor, options: &SweepOptions) -> (Mask, f64) {
     let d = factor.size();
     let rows = weight.len() / d;
     for row in weight.chunks_exact_mut(d) {
@@ -106,7 +108,7 @@ pub fn sweep(weight: &mut [f32], factor: &Factor, options: &SweepOptions) -> Swe
     }
     let damped_loss = chunks.iter().map(|chunk| chunk.loss).sum();
     drop(chunks);
-    Swept { mask, damped_loss }
+    (mask, damped_loss)
 }
 
 impl<'a> Block<'a> {

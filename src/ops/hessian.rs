@@ -1,0 +1,125 @@
+//! The Hessian of a tap in its three states, each on the engine that made it.
+//!
+//! ```text
+//! Hessian: sums of inputs  --factor-->  FactoredHessian: sweeps  --into_damped-->  FullHessian: refines, measures
+//! ```
+//!
+//! A state becomes the next one in the memory that it has; an implementation holds one matrix of
+//! `[columns, columns]` f32, or as much.
+
+use std::fmt;
+
+use super::{Mask, SweepOptions, Swept, Symmetric, Tensor};
+use crate::error::{Error, Result};
+
+/// `H = sum of weight * x^T x` over inputs x, while it is gathered.
+pub trait Hessian: fmt::Debug + Send {
+    /// d: H is `[d, d]`.
+    fn columns(&self) -> usize;
+
+    /// Adds `weight * x^T x` to H and `weight` times the sum over tokens to the sum of the inputs, for `inputs` x
+    /// f32 [.., columns] on this engine. `false`, and nothing meaningful added, if an input is NaN or infinite.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] for inputs of another width; those of the engine.
+    fn add(&mut self, inputs: &Tensor, weight: f64) -> Result<bool>;
+
+    /// Multiplies H.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    fn scale(&mut self, factor: f32) -> Result<()>;
+
+    /// The diagonal of H.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    fn diagonal(&self) -> Result<Vec<f32>>;
+
+    /// The weighted sum of the inputs, `[columns]`; [`Hessian::scale`] does not change it.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    fn input_sum(&self) -> Result<Vec<f64>>;
+
+    /// Factors `H + dampening * mean(diag H) * I`. Columns with `H[i, i] = 0` are dead: they get a diagonal of 1.
+    ///
+    /// # Errors
+    /// [`FactorError::NonPositivePivot`] with the Hessian as it was; [`FactorError::Engine`].
+    fn factor(self: Box<Self>, dampening: f64) -> Result<Box<dyn FactoredHessian>, FactorError>;
+
+    /// A copy of H in host memory.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    fn download(&self) -> Result<Symmetric>;
+}
+
+/// `H + damping * I = R R^T` with R upper triangular.
+pub trait FactoredHessian: fmt::Debug + Send {
+    /// Columns whose input was always zero.
+    fn dead(&self) -> &[usize];
+
+    /// What was added to each diagonal entry of H.
+    fn damping(&self) -> f32;
+
+    /// Smallest diagonal entry of R, squared.
+    fn smallest_pivot(&self) -> f32;
+
+    /// Prunes `weight`, f32 [rows, columns] on this engine, and compensates the weights that stay. Dead columns are
+    /// zeroed first, without compensation. Unstructured counts follow `options.count`, N:M groups lose exactly
+    /// M - N weights each; removed weights are exactly 0.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] for weights of another width; those of the engine.
+    fn sweep(&self, weight: Tensor, options: &SweepOptions) -> Result<Swept>;
+
+    /// Gives back the damped Hessian, dead columns with a diagonal of 1 before damping.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    fn into_damped(self: Box<Self>) -> Result<Box<dyn FullHessian>>;
+}
+
+/// All of H, both triangles.
+pub trait FullHessian: fmt::Debug + Send {
+    /// Improves `weight`, f32 [rows, columns] and zero outside `mask`, towards `dense` (same shape, both on this
+    /// engine) in `iterations` conjugate gradient steps over the kept weights.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] for weights of another width; those of the engine.
+    fn refine(&self, weight: Tensor, dense: &Tensor, mask: &Mask, iterations: usize) -> Result<Tensor>;
+
+    /// `tr(W H W^T)` for `weight` W, f32 [rows, columns] on this engine.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] for weights of another width; those of the engine.
+    fn energy(&self, weight: &Tensor) -> Result<f64>;
+
+    /// Replaces the diagonal, `[columns]`.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    fn set_diagonal(&mut self, diagonal: &[f32]) -> Result<()>;
+
+    /// A copy of H in host memory, both triangles.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    fn download(&self) -> Result<Symmetric>;
+}
+
+/// A factorisation that did not succeed.
+#[derive(Debug)]
+pub enum FactorError {
+    /// The pivot of column `index` is not positive and finite; the Hessian is given back as it was.
+    NonPositivePivot { hessian: Box<dyn Hessian>, index: usize },
+    /// The engine failed.
+    Engine(Error),
+}
+
+impl From<Error> for FactorError {
+    fn from(error: Error) -> Self {
+        FactorError::Engine(error)
+    }
+}
