@@ -32,18 +32,19 @@ struct LaneFactor {
 template <int OF>
 __device__ __forceinline__ void choose_in_lane(const float (&weight)[LANE_COLUMNS], const LaneFactor& factor, int first,
                                                uint32_t falling, uint32_t (&kept)[LANE_COLUMNS]) {
-    uint32_t bits[OF];
-#pragma unroll
-    for (int c = 0; c < OF; ++c) bits[c] = score(weight[first + c], factor.pivot[first + c]);
+    uint32_t bits[OF], lower[OF] = {};
 #pragma unroll
     for (int c = 0; c < OF; ++c) {
-        uint32_t lower = 0;
+        bits[c] = score(weight[first + c], factor.pivot[first + c]);
 #pragma unroll
-        for (int other = 0; other < OF; ++other) {
-            if (other != c) lower += other < c ? bits[other] <= bits[c] : bits[other] < bits[c];
+        for (int earlier = 0; earlier < c; ++earlier) {
+            const bool below = bits[earlier] <= bits[c];
+            lower[c] += below;
+            lower[earlier] += !below;
         }
-        kept[first + c] = lower >= falling ? KEPT : 0;
     }
+#pragma unroll
+    for (int c = 0; c < OF; ++c) kept[first + c] = lower[c] >= falling ? KEPT : 0;
 }
 
 // The same for groups of `of` columns over of / 4 lanes; all lanes call it and those whose group `turn` begins take

@@ -4,7 +4,7 @@
 //! ties show up as what they are. Scores and weights share one measure, the error over the largest dense weight.
 //! A weight is a sum of up to d + 128 terms of that size or smaller, each rounded to float32 (products in 3xTF32
 //! lose as much): the roundings add up like a random walk to sqrt(d + 128) u, u = 2^-24. The factors drawn here have
-//! inverses of norm below 3 and pivots down to 0.5, for which the bound allows a factor of 4.
+//! inverses of norm below 3 and pivots down to 0.5, for which the bound allows a factor of 2.
 //!
 //! Where the arithmetic is exact (R = I, few different weights) the masks must be the reference's own, ties by
 //! position included, and rounded weights must have the bits that the `half` crate gives.
@@ -263,7 +263,7 @@ fn compare(device: &Device, case: &Case, seed: u64, report: &mut dyn FnMut(Outco
     let problem = Problem { factor: upper, weight: &weight, dead, segments: &segments, choice, block_size };
     let expected = reference(&problem, Some(Followed { mask: &found.mask, weight: &found.weight }));
     let largest = weight.iter().fold(0.0, |largest: f64, &w| largest.max(f64::from(w.abs())));
-    let bound = 4.0 * ((columns + TILE) as f64).sqrt() * f64::from(f32::EPSILON) / 2.0;
+    let bound = 2.0 * ((columns + TILE) as f64).sqrt() * f64::from(f32::EPSILON) / 2.0;
 
     let name = format!("{:?} of {columns} columns, rows {:?}, blocks of {block_size}", case.choice, case.segments);
     let mut tell = |what: &str, error: f64, bound: f64, detail: String| {
