@@ -161,14 +161,13 @@ __device__ Found find_bin(const uint32_t* histogram, uint32_t rest) {
     __syncthreads();
     for (int i = 0; i < warp; ++i) before += warp_totals[i];
     if ((rest > before || threadIdx.x == 0) && rest <= before + sum) {
-        bool open = true;
+        // From the last bin to the first at which the count is still reached.
+        uint32_t end = before + sum;
 #pragma unroll
-        for (int i = 0; i < OWN; ++i) {
-            if (open && rest <= before + own[i]) {
-                found = {threadIdx.x * OWN + i, rest - before, own[i]};
-                open = false;
-            }
-            before += own[i];
+        for (int i = OWN - 1; i >= 0; --i) {
+            const uint32_t begin = end - own[i];
+            if (rest <= end) found = {threadIdx.x * OWN + i, rest - begin, own[i]};
+            end = begin;
         }
     }
     __syncthreads();

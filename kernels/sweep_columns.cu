@@ -1,3 +1,15 @@
+// The column sweep inside a block (see sweep.cuh): e_i = (w_i - q_i) R_ii, w_j -= e_i U_ij for j > i.
+//
+//   lane      0        1               31       A warp holds four rows, a lane four columns of each. At turn T all
+//          +--------+--------+     +--------+   lanes do what lane T does with its four columns: select, round, and
+//   row 0  | 0 .. 3 | 4 .. 7 | ... |..   127|   sweep them with the 4 x 4 triangle of U that they hold. Lane T's
+//   row 1  |        |        |     |        |   four errors go to all lanes, which add them times rows 4T.. of U.
+//   row 2  |        |        |     |        |   Rows are independent: four of them hide the latency of the
+//   row 3  +--------+--------+     +--------+   shuffles, and share what is read of U.
+//
+// Issue-bound at two warps per scheduler (counts in sweep.cuh); half of the additions meet zeros of U, which is what
+// it costs that every lane does the same. U takes 64 KiB of shared memory, so that one block fits a multiprocessor
+// of compute capability 8.6, two fit one of 8.0, and registers allow two on 9.0.
 #include "sweep.cuh"
 
 // Where the mask comes from.

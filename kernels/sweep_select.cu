@@ -1,4 +1,31 @@
+// What a block of columns begins with: its weights with all earlier columns compensated, and the cut at which the
+// exact count of an unstructured selection is reached (see sweep.cuh).
+//
+//   sweep_dead           before the first block: W[:, dead] = 0
+//   sweep_update         W_B + P_B U_BB, f32 [32, 128] per block of threads, and how often each value of the scores'
+//                        top 11 bits occurs
+//   sweep_narrow_middle  the bin of the count; the next 10 bits of the scores in it
+//   sweep_narrow_low     the same for the last 10 bits
+//
+// Counters are integers, so the order of the atomic additions does not show. Every block of threads searches the
+// histogram of 2048 or 1024 bins for itself, which saves a launch.
 #include "sweep.cuh"
+
+// ---- dead columns --------------------------------------------------------------------------------------------
+
+struct SweepDeadParams {
+    float* weight;         // f32 [rows, columns], row-major
+    const uint32_t* dead;  // u32 [count]: columns whose inputs were always 0
+    uint64_t rows;
+    uint32_t columns;
+    uint32_t count;
+};
+static_assert(sizeof(SweepDeadParams) == 32);
+
+extern "C" __global__ void __launch_bounds__(THREADS) sweep_dead(const __grid_constant__ SweepDeadParams p) {
+    const uint64_t place = blockIdx.x * static_cast<uint64_t>(THREADS) + threadIdx.x;
+    if (place < p.rows * p.count) p.weight[place / p.count * p.columns + p.dead[place % p.count]] = 0.0f;
+}
 
 // ---- the block's weights, compensated ------------------------------------------------------------------------
 

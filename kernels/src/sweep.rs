@@ -432,7 +432,7 @@ fn zero_dead(device: &Device, weight: Pointer<f32>, rows: usize, columns: usize,
         count: dead.len() as u32,
     };
     let grid = [(rows * dead.len()).div_ceil(THREADS as usize) as u32, 1, 1];
-    device.launch(&SWEEP_TRAILING, "sweep_dead", grid, [THREADS, 1, 1], 0, &params)
+    device.launch(&SWEEP_SELECT, "sweep_dead", grid, [THREADS, 1, 1], 0, &params)
 }
 
 /// Passes the block of finished columns at `start` on to the columns that need it next: the rest of its tile, or

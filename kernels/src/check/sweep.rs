@@ -288,9 +288,9 @@ fn compare(device: &Device, case: &Case, seed: u64, report: &mut dyn FnMut(Outco
     });
     tell("weights", largest_of(errors.into_iter()), bound, first_bad);
     let losses = found.loss.iter().zip(&expected.loss);
-    // An error is a weight's change times a pivot of up to 1.5, squared: twice its relative error, of sums of many.
+    // A loss sums the squares of errors that are as accurate as the weights.
     let error = largest_of(losses.map(|(found, expected)| (found - expected).abs() / expected.max(f64::MIN_POSITIVE)));
-    tell("losses", error, 4.0 * bound, format!("found {:?}, expected {:?}", found.loss, expected.loss));
+    tell("losses", error, 2.0 * bound, format!("found {:?}, expected {:?}", found.loss, expected.loss));
     Ok(())
 }
 
@@ -316,7 +316,7 @@ fn ties(device: &Device, report: &mut dyn FnMut(Outcome)) -> Result<()> {
     let rows: usize = segments.iter().map(|segment| segment.rows).sum();
     let operands = Operands::identity(device, columns)?;
     let Operands { triangle: factor, inverses, upper } = &operands;
-    for values in [1, 2, 5] {
+    for values in [1, 5] {
         let random = &mut Random::new(values);
         let mut draw = || ((random.uniform() * values as f64).floor() * 0.25) as f32;
         let weight: Vec<f32> = (0..rows * columns).map(|i| if i % 2 == 0 { draw() } else { -draw() }).collect();

@@ -5,6 +5,12 @@ use crate::defect::{Defect, Expect};
 /// In `sweep_select.cu`.
 pub const SELECT: &[Defect] = &[
     Defect {
+        name: "only the first dead column",
+        find: "p.dead[place % p.count]",
+        replace: "p.dead[0]",
+        expect: Expect::Anything,
+    },
+    Defect {
         name: "no barrier between staging P and the products",
         find: "    copy_async_wait<0>();\n    __syncthreads();\n\n    const float* inverse",
         replace: "    copy_async_wait<0>();\n\n    const float* inverse",
@@ -112,12 +118,6 @@ pub const TRAILING: &[Defect] = &[
         name: "finished columns of the tile are updated",
         find: "if (column < static_cast<int>(p.first_column)) continue;",
         replace: "",
-        expect: Expect::Anything,
-    },
-    Defect {
-        name: "only the first dead column",
-        find: "p.dead[place % p.count]",
-        replace: "p.dead[0]",
         expect: Expect::Anything,
     },
 ];
