@@ -32,9 +32,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) sweep_dead(const __grid_co
 // Rows 528 bytes apart: eight rows of ldmatrix fall into different groups of banks.
 constexpr int PROJECTED_STRIDE = BLOCK + 4;
 
-// Eight warps hold the 32 x 128 results: warp w takes columns 8w.. and 8(15 - w).., whose triangular depths add up
-// to the same for all. A fragment of U serves one warp only and comes straight from the second-level cache.
-extern "C" __global__ void __launch_bounds__(THREADS) sweep_update(const __grid_constant__ SweepParams p) {
+// Eight warps hold the 32 x 128 results: warp w takes columns 8w.. and 8(15 - w).., strips w and 15 - w, whose
+// triangular depths add up to the same for all. A fragment of U serves one warp only and comes straight from the second-level cache.
+extern "C" __global__ void __launch_bounds__(THREADS, 2) sweep_update(const __grid_constant__ SweepParams p) {
     __shared__ __align__(16) float projected[TILE_ROWS][PROJECTED_STRIDE];
     __shared__ uint32_t histogram[TOP_BINS];
     const RowTile tile = p.row_tiles[blockIdx.x];
@@ -65,10 +65,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) sweep_update(const __grid_
 
     const float* inverse = inverse_of(p);
     const uint32_t a_address = shared_address(&projected[lane / 8 % 2 * 8 + lane % 8][lane / 16 * 4]);
-    for (int half = 0; half < 2; ++half) {
-        const int strip = half == 0 ? warp : strips - 1 - warp;
-        const bool mine = half == 0 ? 2 * warp < strips : 2 * warp < strips - 1;
-        if (!mine) continue;
+    const int last = strips - 1 - warp;
+    for (int strip = warp; strip <= last; strip += max(last - warp, 1)) {
         // All of U's fragments at once, so that their latencies overlap.
         float u[BLOCK / STEP][2];
 #pragma unroll

@@ -30,8 +30,8 @@ pub const SELECT: &[Defect] = &[
     },
     Defect {
         name: "the middle strip is done twice",
-        find: "2 * warp < strips : 2 * warp < strips - 1",
-        replace: "2 * warp <= strips : 2 * warp < strips - 1",
+        find: "strip <= last;",
+        replace: "strip <= last + 1;",
         expect: Expect::Anything,
     },
     Defect {
