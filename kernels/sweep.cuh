@@ -24,10 +24,11 @@
 // segment (the rows of one Linear: own count and own rounding).
 //
 // Cost, 3072 x 3072 in 24 blocks, on H100 (132 SMs at 1.75 GHz; an SM holds one row tile) and A100:
-//   columns   per warp, row and 4 columns: 16 FMA for the columns behind, 10 for the triangle of the 4, 4 shuffles,
-//             4/4 loads of U shared by 4 rows. 32 rows take 32 turns * 8 warps * (4 * 31 + 4) issues / 4 schedulers
-//             = 8,200 cycles, the shared-memory pipe as many (4 * 4 shuffles + 4 * 4 wavefronts of loads per warp and
-//             turn); the chain of one row is 32 turns * 72 cycles. About 5 us a block, 0.12 ms in all.
+//   columns   per warp, row and turn of 4 columns: 16 FMA for the columns behind, 14 operations for the triangle of
+//             the 4, 4 shuffles; 4 loads of U are shared by 4 rows. 32 rows take 32 turns * 8 warps * (4 * 34 + 8)
+//             issues / 4 schedulers = 9,200 cycles; the shared-memory pipe 8,200 (16 shuffles and 16 wavefronts of
+//             loads per warp and turn); the chain of one row is 32 turns * 75 cycles and hides behind the other
+//             rows. About 5 us a block, 0.13 ms in all. 2:4 ranks in 30 operations more: 0.24 ms.
 //   trailing  3072^3 multiply-adds, times 3 for the split and halved for the triangle: 87 GFLOP of TF32, 0.3 ms at
 //             300 TFLOP/s (mma.sync on H100), 0.6 ms at 150 (A100). P is read and written 24 / 2 times: 0.9 GB,
 //             0.3 ms at 3.3 TB/s where the 50 MB second-level cache keeps none of it.
@@ -160,14 +161,13 @@ __device__ Found find_bin(const uint32_t* histogram, uint32_t rest) {
     __syncthreads();
     for (int i = 0; i < warp; ++i) before += warp_totals[i];
     if ((rest > before || threadIdx.x == 0) && rest <= before + sum) {
-        bool open = true;
+        // From the last bin to the first at which the count is still reached.
+        uint32_t end = before + sum;
 #pragma unroll
-        for (int i = 0; i < OWN; ++i) {
-            if (open && rest <= before + own[i]) {
-                found = {threadIdx.x * OWN + i, rest - before, own[i]};
-                open = false;
-            }
-            before += own[i];
+        for (int i = OWN - 1; i >= 0; --i) {
+            const uint32_t begin = end - own[i];
+            if (rest <= end) found = {threadIdx.x * OWN + i, rest - begin, own[i]};
+            end = begin;
         }
     }
     __syncthreads();

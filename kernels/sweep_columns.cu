@@ -1,3 +1,15 @@
+// The column sweep inside a block (see sweep.cuh): e_i = (w_i - q_i) R_ii, w_j -= e_i U_ij for j > i.
+//
+//   lane      0        1               31       A warp holds four rows, a lane four columns of each. At turn T all
+//          +--------+--------+     +--------+   lanes do what lane T does with its four columns: select, round, and
+//   row 0  | 0 .. 3 | 4 .. 7 | ... |..   127|   sweep them with the 4 x 4 triangle of U that they hold. Lane T's
+//   row 1  |        |        |     |        |   four errors go to all lanes, which add them times rows 4T.. of U.
+//   row 2  |        |        |     |        |   Rows are independent: four of them hide the latency of the
+//   row 3  +--------+--------+     +--------+   shuffles, and share what is read of U.
+//
+// Issue-bound at two warps per scheduler (counts in sweep.cuh); half of the additions meet zeros of U, which is what
+// it costs that every lane does the same. U takes 64 KiB of shared memory, so that one block fits a multiprocessor
+// of compute capability 8.6, two fit one of 8.0, and registers allow two on 9.0.
 #include "sweep.cuh"
 
 // Where the mask comes from.
@@ -32,18 +44,19 @@ struct LaneFactor {
 template <int OF>
 __device__ __forceinline__ void choose_in_lane(const float (&weight)[LANE_COLUMNS], const LaneFactor& factor, int first,
                                                uint32_t falling, uint32_t (&kept)[LANE_COLUMNS]) {
-    uint32_t bits[OF];
-#pragma unroll
-    for (int c = 0; c < OF; ++c) bits[c] = score(weight[first + c], factor.pivot[first + c]);
+    uint32_t bits[OF], lower[OF] = {};
 #pragma unroll
     for (int c = 0; c < OF; ++c) {
-        uint32_t lower = 0;
+        bits[c] = score(weight[first + c], factor.pivot[first + c]);
 #pragma unroll
-        for (int other = 0; other < OF; ++other) {
-            if (other != c) lower += other < c ? bits[other] <= bits[c] : bits[other] < bits[c];
+        for (int earlier = 0; earlier < c; ++earlier) {
+            const bool below = bits[earlier] <= bits[c];
+            lower[c] += below;
+            lower[earlier] += !below;
         }
-        kept[first + c] = lower >= falling ? KEPT : 0;
     }
+#pragma unroll
+    for (int c = 0; c < OF; ++c) kept[first + c] = lower[c] >= falling ? KEPT : 0;
 }
 
 // The same for groups of `of` columns over of / 4 lanes; all lanes call it and those whose group `turn` begins take

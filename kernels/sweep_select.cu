@@ -1,13 +1,40 @@
+// What a block of columns begins with: its weights with all earlier columns compensated, and the cut at which the
+// exact count of an unstructured selection is reached (see sweep.cuh).
+//
+//   sweep_dead           before the first block: W[:, dead] = 0
+//   sweep_update         W_B + P_B U_BB, f32 [32, 128] per block of threads, and how often each value of the scores'
+//                        top 11 bits occurs
+//   sweep_narrow_middle  the bin of the count; the next 10 bits of the scores in it
+//   sweep_narrow_low     the same for the last 10 bits
+//
+// Counters are integers, so the order of the atomic additions does not show. Every block of threads searches the
+// histogram of 2048 or 1024 bins for itself, which saves a launch.
 #include "sweep.cuh"
+
+// ---- dead columns --------------------------------------------------------------------------------------------
+
+struct SweepDeadParams {
+    float* weight;         // f32 [rows, columns], row-major
+    const uint32_t* dead;  // u32 [count]: columns whose inputs were always 0
+    uint64_t rows;
+    uint32_t columns;
+    uint32_t count;
+};
+static_assert(sizeof(SweepDeadParams) == 32);
+
+extern "C" __global__ void __launch_bounds__(THREADS) sweep_dead(const __grid_constant__ SweepDeadParams p) {
+    const uint64_t place = blockIdx.x * static_cast<uint64_t>(THREADS) + threadIdx.x;
+    if (place < p.rows * p.count) p.weight[place / p.count * p.columns + p.dead[place % p.count]] = 0.0f;
+}
 
 // ---- the block's weights, compensated ------------------------------------------------------------------------
 
 // Rows 528 bytes apart: eight rows of ldmatrix fall into different groups of banks.
 constexpr int PROJECTED_STRIDE = BLOCK + 4;
 
-// Eight warps hold the 32 x 128 results: warp w takes columns 8w.. and 8(15 - w).., whose triangular depths add up
-// to the same for all. A fragment of U serves one warp only and comes straight from the second-level cache.
-extern "C" __global__ void __launch_bounds__(THREADS) sweep_update(const __grid_constant__ SweepParams p) {
+// Eight warps hold the 32 x 128 results: warp w takes columns 8w.. and 8(15 - w).., strips w and 15 - w, whose
+// triangular depths add up to the same for all. A fragment of U serves one warp only and comes straight from the second-level cache.
+extern "C" __global__ void __launch_bounds__(THREADS, 2) sweep_update(const __grid_constant__ SweepParams p) {
     __shared__ __align__(16) float projected[TILE_ROWS][PROJECTED_STRIDE];
     __shared__ uint32_t histogram[TOP_BINS];
     const RowTile tile = p.row_tiles[blockIdx.x];
@@ -38,10 +65,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) sweep_update(const __grid_
 
     const float* inverse = inverse_of(p);
     const uint32_t a_address = shared_address(&projected[lane / 8 % 2 * 8 + lane % 8][lane / 16 * 4]);
-    for (int half = 0; half < 2; ++half) {
-        const int strip = half == 0 ? warp : strips - 1 - warp;
-        const bool mine = half == 0 ? 2 * warp < strips : 2 * warp < strips - 1;
-        if (!mine) continue;
+    const int last = strips - 1 - warp;
+    for (int strip = warp; strip <= last; strip += max(last - warp, 1)) {
         // All of U's fragments at once, so that their latencies overlap.
         float u[BLOCK / STEP][2];
 #pragma unroll

@@ -223,16 +223,17 @@ impl Room {
     }
 }
 
-/// Device bytes that a sweep of `[segment_rows.iter().sum(), columns]` needs besides its inputs: the mask, which
-/// it returns, and the rest while it runs. `dead` columns are those of [`SweepInput::dead`].
-pub fn sweep_bytes(segment_rows: &[usize], columns: usize, block_size: usize, dead: usize) -> u64 {
+/// Device bytes that a sweep of `[segment_rows.iter().sum(), columns]` takes besides its inputs: the mask, which it
+/// returns, and the rest while it runs. That is with an unstructured selection; others take less.
+pub fn sweep_bytes(segment_rows: &[usize], columns: usize, block_size: usize) -> u64 {
     let room = Room::new(segment_rows.iter().copied(), columns, block_size);
-    let words = room.change() + room.counts() + room.histograms() + room.cuts() + dead;
-    let rest = room.rows * columns
-        + room.losses() * size_of::<f64>()
+    let bytes = room.rows * columns
+        + room.change() * size_of::<f32>()
+        + room.row_tiles * size_of::<RowTile>()
+        + (room.counts() + room.histograms() + room.cuts()) * size_of::<u32>()
         + room.low_counts() * size_of::<u16>()
-        + room.row_tiles * size_of::<RowTile>();
-    (words * 4 + rest) as u64
+        + room.losses() * size_of::<f64>();
+    bytes as u64
 }
 
 /// Prunes `weight` (f32 `[rows, d]` row-major, in place) and compensates the weights that stay. Removed weights are
@@ -431,7 +432,7 @@ fn zero_dead(device: &Device, weight: Pointer<f32>, rows: usize, columns: usize,
         count: dead.len() as u32,
     };
     let grid = [(rows * dead.len()).div_ceil(THREADS as usize) as u32, 1, 1];
-    device.launch(&SWEEP_TRAILING, "sweep_dead", grid, [THREADS, 1, 1], 0, &params)
+    device.launch(&SWEEP_SELECT, "sweep_dead", grid, [THREADS, 1, 1], 0, &params)
 }
 
 /// Passes the block of finished columns at `start` on to the columns that need it next: the rest of its tile, or
