@@ -2,7 +2,7 @@
 //! `obsdiff self-test` on a GPU.
 
 pub mod gemm;
-pub(crate) mod operand;
+mod operand;
 pub mod pack24;
 pub mod random;
 pub mod spmm24;
