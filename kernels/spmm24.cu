@@ -6,8 +6,8 @@
 //      order (pack24.cu)
 //   Y: 16-bit [tokens, features], row-major, of X's format; sums in f32, bias added in f32, rounded once
 //
-// A stored zero of W multiplies like any weight; one that is not stored does not meet X at all, not even where X
-// is infinite.
+// X is taken to be finite: the PTX ISA leaves open whether a weight that is not stored multiplies as a zero, which
+// an infinity or NaN in X would show.
 //
 // How a tile is computed: pipeline.cuh. W and its metadata per K tile of 64 columns, tile of M features:
 //

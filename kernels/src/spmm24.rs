@@ -27,7 +27,8 @@ pub const TILES: [Tile; 4] = [
 /// - `bias`: any format, `[1, features]`
 /// - `y`: X's format, `[tokens, features]`
 ///
-/// Sums are f32 and rounded once. Weights that are not stored do not meet X, not even where X is infinite or NaN.
+/// Sums are f32 and rounded once. X must be finite for the result to be that of the dense product: PTX does not say
+/// whether an infinity meets the weights that are not stored.
 ///
 /// # Errors
 /// [`Error::Argument`] if shapes or formats do not fit each other, [`Error::Device`].

@@ -69,26 +69,6 @@ fn neither_the_tile_nor_the_schedule_nor_the_target_changes_a_bit() {
 }
 
 #[test]
-fn weights_that_are_not_stored_do_not_meet_infinities() {
-    let device = Interpreted::device();
-    let mut dense = vec![bf16::ZERO; 32];
-    for group in 0..8 {
-        dense[group * 4 + 2] = bf16::ONE;
-        dense[group * 4 + 3] = bf16::ONE;
-    }
-    let dense = Buffer::from_slice(&device, &dense, "dense weights").expect("memory");
-    let packed = Packed24::compress(&device, Matrix::from_buffer(&dense, 1, 32).expect("its size"));
-    let weight = packed.and_then(Packed24::into_registers).expect("the weights are 2:4");
-    let x: Vec<bf16> = (0..32).map(|column| if column % 4 < 2 { bf16::INFINITY } else { bf16::ONE }).collect();
-    let x = Buffer::from_slice(&device, &x, "x").expect("memory");
-    let mut y = Buffer::<bf16>::zeros(&device, 1, "y").expect("memory");
-    let x = Matrix::from_buffer(&x, 1, 32).expect("its size");
-    let mut result = MatrixMut::from_buffer(&mut y, 1, 1).expect("its size");
-    spmm24(&device, x, &weight, None, &mut result).expect("the product runs");
-    assert_eq!(y.to_vec().expect("the result comes back"), [bf16::from_f32(16.0)]);
-}
-
-#[test]
 fn operands_that_do_not_fit_are_refused_with_their_sizes() {
     let device = Interpreted::device();
     let weight = weights(&device, &mut Random::new(2), 8, 64);

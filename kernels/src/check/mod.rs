@@ -6,6 +6,7 @@ pub mod factor;
 pub mod gemm;
 pub mod gram;
 mod hessian;
+mod operand;
 pub mod pack24;
 mod placed;
 pub mod random;

@@ -1,4 +1,4 @@
-//! Mistakes in what `gemm.cu` takes from `pipeline.cuh`.
+//! Mistakes in what `gemm.cu` takes from `pipeline.cuh` and `operands.cuh`.
 
 use crate::defect::{Defect, Expect};
 
@@ -7,7 +7,7 @@ pub const DEFECTS: &[Defect] = &[
         name: "no barrier between the copies and their readers",
         find: "copy_async_wait<STAGES - 2>();\n        __syncthreads();",
         replace: "copy_async_wait<STAGES - 2>();",
-        expect: Expect::Fault(&["race", "cp.async"]),
+        expect: Expect::Fault(&["race", "cp.async", "uninitialised shared"]),
     },
     Defect {
         name: "fragments of the next step are loaded from this one",
