@@ -59,7 +59,7 @@ fn shapes(scale: Scale) -> Vec<Shape> {
             columns.into_iter().enumerate().map(shape).collect()
         }
         Scale::Full => [1536, 2432, 3072, 9728, 12_288, 15_360]
-            .map(|columns| Shape { batch: 2, tokens: 500, columns, layout: none })
+            .map(|columns| Shape { batch: 2, tokens: 100, columns, layout: none })
             .to_vec(),
     }
 }
