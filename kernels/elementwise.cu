@@ -4,11 +4,12 @@
 //   gelu             x = 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))     x: T [rows, columns]
 //   silu             x = x / (1 + e^-x)                                        x: T [rows, columns]
 //   add              x += y                                x: T [rows, columns]; y: T [period, columns], repeated
-//   gated_residual   residual += gate * x                  residual, x: T [batch * tokens, columns];
+//   gated_residual   out = residual + gate * x             out, residual, x: T [batch * tokens, columns];
 //                                                          gate: T [batch, columns]
 //   rope             (a, b) = (a cos - b sin, b cos + a sin) for the channels 2i and 2i + 1 of every head
 //                    x: T [batch * tokens, heads * head_dim]; cos, sin: f32 [tokens, head_dim / 2]
 //   combine          out = keep * out + sum of weight_i * term_i, up to three terms    all f32 [rows, columns]
+//   is_finite        flag |= 1 if a value is NaN or infinite                   x: T [rows, columns]
 //   convert          out = x, rounded to nearest even       x: S [rows, columns]; out: T [rows, columns]
 //
 // A thread takes one run of a row: 16 bytes (`convert`: 8 values), read and written whole where rows begin on 16 bytes
@@ -48,13 +49,14 @@ static_assert(sizeof(AddParams) == 56);
 
 struct GatedResidualParams {
     Shape shape;
+    Rows out;
     Rows residual;
     Rows gate;
     Rows x;
     uint32_t tokens;
     uint32_t reserved;
 };
-static_assert(sizeof(GatedResidualParams) == 72);
+static_assert(sizeof(GatedResidualParams) == 88);
 
 struct RopeParams {
     Shape shape;
@@ -78,6 +80,13 @@ struct CombineParams {
     uint32_t reserved;
 };
 static_assert(sizeof(CombineParams) == 104);
+
+struct IsFiniteParams {
+    Shape shape;
+    Rows x;
+    uint32_t* flag;  // 0 before
+};
+static_assert(sizeof(IsFiniteParams) == 40);
 
 struct ConvertParams {
     Shape shape;
@@ -144,14 +153,13 @@ template <typename T>
 __device__ __forceinline__ void gated_residual(const GatedResidualParams& p) {
     const Place place = find_run(p.shape, RUN<T>);
     if (!place.exists) return;
-    T* residual = at<T>(p.residual, place.row, place.column);
     float values[RUN<T>], gates[RUN<T>], others[RUN<T>];
-    load_run(values, residual, place.count, p.shape.aligned);
+    load_run(values, at<const T>(p.residual, place.row, place.column), place.count, p.shape.aligned);
     load_run(gates, at<const T>(p.gate, place.row / p.tokens, place.column), place.count, p.shape.aligned);
     load_run(others, at<const T>(p.x, place.row, place.column), place.count, p.shape.aligned);
 #pragma unroll
     for (int i = 0; i < RUN<T>; ++i) values[i] = fmaf(gates[i], others[i], values[i]);
-    store_run(residual, values, place.count, p.shape.aligned);
+    store_run(at<T>(p.out, place.row, place.column), values, place.count, p.shape.aligned);
 }
 
 // Widths are even, so a run holds whole pairs; it may pass from one head to the next.
@@ -175,6 +183,19 @@ __device__ __forceinline__ void rope(const RopeParams& p) {
         angle = 2 * (angle + 1) == p.head_dim ? 0 : angle + 1;
     }
     store_run(x, values, place.count, p.shape.aligned);
+}
+
+template <typename T>
+__device__ __forceinline__ void is_finite(const IsFiniteParams& p) {
+    const Place place = find_run(p.shape, RUN<T>);
+    if (!place.exists) return;
+    float values[RUN<T>];
+    load_run(values, at<const T>(p.x, place.row, place.column), place.count, p.shape.aligned);
+    bool finite = true;
+#pragma unroll
+    for (int i = 0; i < RUN<T>; ++i) finite = finite && is_finite(values[i]);
+    // The bits of the flag are the same in whatever order threads set them.
+    if (!finite) atomicOr(p.flag, 1u);
 }
 
 template <typename S, typename T>
@@ -272,6 +293,18 @@ extern "C" __global__ void __launch_bounds__(THREADS) rope_f16(const __grid_cons
 
 extern "C" __global__ void __launch_bounds__(THREADS) rope_bf16(const __grid_constant__ RopeParams p) {
     rope<__nv_bfloat16>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) is_finite_f32(const __grid_constant__ IsFiniteParams p) {
+    is_finite<float>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) is_finite_f16(const __grid_constant__ IsFiniteParams p) {
+    is_finite<__half>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) is_finite_bf16(const __grid_constant__ IsFiniteParams p) {
+    is_finite<__nv_bfloat16>(p);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) convert_f32_f16(const __grid_constant__ ConvertParams p) {

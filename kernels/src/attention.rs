@@ -26,6 +26,8 @@ const COMPILED: [usize; 3] = [32, 64, 128];
 const THREADS: u32 = 128;
 /// Slots of the ring of tiles.
 const SLOTS: usize = 3;
+/// Values from a token to the next at most, so that a thread's steps from row to row fit 32 bits.
+const MAX_STRIDE: usize = 1 << 24;
 /// Largest grid in y and z.
 const MAX_GRID: usize = 65_535;
 
@@ -134,7 +136,7 @@ pub fn attention(device: &Device, streams: &mut [Stream], batch: usize, head_dim
             if !matrix.rows_aligned_to(16) {
                 return refuse(format!("{what}'s rows do not all begin on 16 bytes"));
             }
-            if i32::try_from(rows.max(matrix.stride())).is_err() {
+            if matrix.stride() > MAX_STRIDE || i32::try_from(rows).is_err() {
                 return refuse(format!("{what} has {rows} rows {} values apart, too many", matrix.stride()));
             }
         }

@@ -1,8 +1,10 @@
 //! Operations on each value alone: activations, sums, rotary embedding, conversion. They work on matrices with row
-//! strides, round once, and need no device memory beyond their operands.
+//! strides, round once, and need no device memory beyond their operands and the flag
+//! of `is_finite`.
 
 use bytemuck::{NoUninit, Pod, Zeroable};
 
+use crate::buffer::{Buffer, Pointer};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::image;
@@ -52,6 +54,7 @@ const _: () = assert!(size_of::<AddParams>() == 56);
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 struct GatedResidualParams {
     shape: Shape,
+    out: Rows,
     residual: Rows,
     gate: Rows,
     x: Rows,
@@ -59,7 +62,7 @@ struct GatedResidualParams {
     reserved: u32,
 }
 
-const _: () = assert!(size_of::<GatedResidualParams>() == 72);
+const _: () = assert!(size_of::<GatedResidualParams>() == 88);
 
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
@@ -87,6 +90,16 @@ struct CombineParams {
 }
 
 const _: () = assert!(size_of::<CombineParams>() == 104);
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+struct IsFiniteParams {
+    shape: Shape,
+    x: Rows,
+    flag: Pointer<u32>,
+}
+
+const _: () = assert!(size_of::<IsFiniteParams>() == 40);
 
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
@@ -134,27 +147,29 @@ pub fn add(device: &Device, x: &mut MatrixMut, y: Matrix) -> Result<()> {
     launch(device, &kernel(NAME, x.element()), shape, &params)
 }
 
-/// residual += gate * x in place: residual and x `[batch * tokens, width]`, gate `[batch, width]`, all of one format.
+/// out = residual + gate * x: out, residual and x `[batch * tokens, width]`, gate `[batch, width]`, all of one format.
 ///
 /// # Errors
 /// [`Error::Argument`] if the shapes or formats do not fit each other; those of [`gelu`].
-pub fn gated_residual(device: &Device, residual: &mut MatrixMut, gate: Matrix, x: Matrix) -> Result<()> {
+pub fn gated_residual(device: &Device, out: &mut MatrixMut, residual: Matrix, gate: Matrix, x: Matrix) -> Result<()> {
     const NAME: &str = "gated_residual";
-    let residual = residual.view();
-    let (rows, width) = (residual.rows(), residual.columns());
+    let out = out.view();
+    let (rows, width, element) = (residual.rows(), residual.columns(), residual.element());
     let tokens = divide(NAME, "rows of residual by rows of gate", rows, gate.rows())?;
-    expect(NAME, "gate", gate, (gate.rows(), width), residual.element())?;
-    expect(NAME, "x", x, (rows, width), residual.element())?;
-    let shape = shape(NAME, residual, &[gate, x])?;
+    expect(NAME, "out", out, (rows, width), element)?;
+    expect(NAME, "gate", gate, (gate.rows(), width), element)?;
+    expect(NAME, "x", x, (rows, width), element)?;
+    let shape = shape(NAME, residual, &[out, gate, x])?;
     let params = GatedResidualParams {
         shape,
+        out: out.into(),
         residual: residual.into(),
         gate: gate.into(),
         x: x.into(),
         tokens: tokens as u32,
         reserved: 0,
     };
-    launch(device, &kernel(NAME, residual.element()), shape, &params)
+    launch(device, &kernel(NAME, element), shape, &params)
 }
 
 /// Rotary position embedding on neighbouring channels in place, (a, b) -> (a cos - b sin, b cos + a sin):
@@ -205,6 +220,18 @@ pub fn combine(device: &Device, out: &mut MatrixMut, keep: f32, terms: &[(f32, M
     let shape = shape(NAME, out, &others)?;
     let params = CombineParams { shape, out: out.into(), term, weight, keep, terms: terms.len() as u32, reserved: 0 };
     launch(device, NAME, shape, &params)
+}
+
+/// Whether no value of x is NaN or infinite. Takes four bytes of device memory and waits for the answer.
+///
+/// # Errors
+/// [`Error::OutOfMemory`]; those of [`gelu`].
+pub fn is_finite(device: &Device, x: Matrix) -> Result<bool> {
+    const NAME: &str = "is_finite";
+    let shape = shape(NAME, x, &[])?;
+    let flag = Buffer::<u32>::zeros(device, 1, "the flag of is_finite")?;
+    launch(device, &kernel(NAME, x.element()), shape, &IsFiniteParams { shape, x: x.into(), flag: flag.pointer() })?;
+    Ok(flag.to_vec()? == [0])
 }
 
 /// out = x in out's format, rounded to nearest, ties to even. The two formats differ; copies are

@@ -10,8 +10,8 @@ use crate::matrix::{Matrix, MatrixMut};
 use crate::rows::expect;
 
 const THREADS: usize = 256;
-/// Dimensions of a [`Permutation`] at most.
-pub const MAX_DIMENSIONS: usize = 6;
+/// Axes of a [`Strided`] at most.
+pub const MAX_AXES: usize = 6;
 /// Bytes that a thread of `copy_rows` copies where everything is a multiple of them.
 const WIDE_UNIT: usize = 16;
 
@@ -30,16 +30,16 @@ const _: () = assert!(size_of::<CopyRowsParams>() == 40);
 
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
-struct PermuteParams {
+struct StridedCopyParams {
     from: Pointer<u8>,
     to: Pointer<u8>,
-    stride: [i64; MAX_DIMENSIONS],
-    dimension: [u32; MAX_DIMENSIONS],
+    stride: [i64; MAX_AXES],
+    size: [u32; MAX_AXES],
     total: u32,
     reserved: u32,
 }
 
-const _: () = assert!(size_of::<PermuteParams>() == 96);
+const _: () = assert!(size_of::<StridedCopyParams>() == 96);
 
 /// to = from, of the same shape and format; their rows may lie differently far apart. Copying into a
 /// [`MatrixMut::column_range`] concatenates along the last axis, into a [`MatrixMut::row_range`] along the first.
@@ -76,144 +76,79 @@ pub fn copy_rows(device: &Device, to: &mut MatrixMut, from: Matrix) -> Result<()
     }
 }
 
-/// A view of contiguous values: up to six dimensions, slowest first, each with the distance of its neighbours.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Permutation {
-    /// (length, stride in values)
-    dimensions: Vec<(usize, usize)>,
-    /// Position of the first value.
-    first: usize,
+/// Places of values: value (i, j, ..) of a result is value `offset + i * strides[0] + j * strides[1] + ..` of its
+/// source.
+#[derive(Debug, Clone, Copy)]
+pub struct Strided<'a> {
+    pub offset: usize,
+    pub shape: &'a [usize],
+    /// As many as `shape`.
+    pub strides: &'a [usize],
 }
 
-impl Permutation {
-    /// From (length, stride) pairs, slowest first, beginning at value number `first`.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] for more than [`MAX_DIMENSIONS`] dimensions or a length over 2^32.
-    pub fn new(first: usize, dimensions: &[(usize, usize)]) -> Result<Self> {
-        let fits = dimensions.len() <= MAX_DIMENSIONS && dimensions.iter().all(|d| u32::try_from(d.0).is_ok());
-        match fits {
-            true => Ok(Permutation { dimensions: dimensions.to_vec(), first }),
-            false => Err(Error::argument("permute", format!("dimensions {dimensions:?}"))),
-        }
-    }
-
-    /// Latents [batch, channels, rows * patch, columns * patch] as patches [batch, rows * columns, channels * patch *
-    /// patch].
-    ///
-    /// # Errors
-    /// Those of [`Permutation::new`].
-    pub fn patchify(batch: usize, channels: usize, [rows, columns]: [usize; 2], patch: usize) -> Result<Self> {
-        let width = columns * patch;
-        let plane = rows * patch * width;
-        Self::new(
-            0,
-            &[
-                (batch, channels * plane),
-                (rows, patch * width),
-                (columns, patch),
-                (channels, plane),
-                (patch, width),
-                (patch, 1),
-            ],
-        )
-    }
-
-    /// Patches [batch, rows * columns, patch * patch * channels] as latents [batch, channels, rows * patch, columns *
-    /// patch].
-    ///
-    /// # Errors
-    /// Those of [`Permutation::new`].
-    pub fn unpatchify(batch: usize, channels: usize, [rows, columns]: [usize; 2], patch: usize) -> Result<Self> {
-        let token = patch * patch * channels;
-        Self::new(
-            0,
-            &[
-                (batch, rows * columns * token),
-                (channels, 1),
-                (rows, columns * token),
-                (patch, patch * channels),
-                (columns, token),
-                (patch, channels),
-            ],
-        )
-    }
-
-    /// The middle `rows` x `columns` entries of a square table [size * size, width].
-    ///
-    /// # Errors
-    /// [`Error::Argument`] if the table is smaller; those of [`Permutation::new`].
-    pub fn crop(size: usize, [rows, columns]: [usize; 2], width: usize) -> Result<Self> {
-        if rows > size || columns > size {
-            return Err(Error::argument("permute", format!("{rows} x {columns} of a table of {size} x {size}")));
-        }
-        let first = ((size - rows) / 2 * size + (size - columns) / 2) * width;
-        Self::new(first, &[(rows, size * width), (columns, width), (width, 1)])
-    }
-
+impl Strided<'_> {
     /// Values of the result.
-    pub fn len(&self) -> usize {
-        self.dimensions.iter().map(|dimension| dimension.0).product()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    fn values(&self) -> usize {
+        self.shape.iter().product()
     }
 
     /// Values that the source must have.
-    pub fn source_len(&self) -> usize {
-        match self.is_empty() {
-            true => 0,
-            false => {
-                self.first + 1 + self.dimensions.iter().map(|(length, stride)| (length - 1) * stride).sum::<usize>()
+    fn source_values(&self) -> usize {
+        match self.values() {
+            0 => 0,
+            _ => {
+                self.offset
+                    + 1
+                    + self.shape.iter().zip(self.strides).map(|(size, stride)| (size - 1) * stride).sum::<usize>()
             }
         }
     }
 }
 
-/// to = the values of `from` in the order of `permutation`. Both matrices are contiguous and only their first value
-/// and size count.
+/// to = the values of `from` at the places `at`, in row-major order. Of both matrices only format, first value and
+/// number of values count; their rows have no gaps.
 ///
 /// # Errors
-/// [`Error::Argument`] if a matrix is not contiguous, the formats differ, `from` is too small or `to` has another
-/// size; [`Error::Device`].
-pub fn permute(device: &Device, to: &mut MatrixMut, from: Matrix, permutation: &Permutation) -> Result<()> {
-    const NAME: &str = "permute";
+/// [`Error::Argument`] for more than [`MAX_AXES`] axes, a matrix with gaps, formats that differ, places beyond `from`
+/// or another number of values than `to` has; [`Error::Device`].
+pub fn strided_copy(device: &Device, to: &mut MatrixMut, from: Matrix, at: &Strided) -> Result<()> {
+    const NAME: &str = "strided_copy";
     let to = to.view();
-    let values = |matrix: Matrix| matrix.rows() * matrix.columns();
-    if [to, from].iter().any(|matrix| matrix.rows() > 1 && matrix.stride() != matrix.columns()) {
-        return Err(Error::argument(NAME, "a matrix is not contiguous"));
+    let refuse = |problem: String| Err(Error::argument(NAME, problem));
+    if at.shape.len() > MAX_AXES || at.shape.len() != at.strides.len() {
+        return refuse(format!("shape {:?} with strides {:?}, at most {MAX_AXES} axes", at.shape, at.strides));
     }
-    if to.element() != from.element() || values(to) != permutation.len() || values(from) < permutation.source_len() {
-        return Err(Error::argument(
-            NAME,
-            format!(
-                "{} {} values to {} {}, expected {} or more to {} of one format",
-                values(from),
-                from.element().name(),
-                values(to),
-                to.element().name(),
-                permutation.source_len(),
-                permutation.len()
-            ),
+    if [to, from].iter().any(|matrix| matrix.rows() > 1 && matrix.stride() != matrix.columns()) {
+        return refuse("a matrix has gaps between its rows".into());
+    }
+    let held = |matrix: Matrix| matrix.rows() * matrix.columns();
+    if to.element() != from.element() || held(to) != at.values() || held(from) < at.source_values() {
+        return refuse(format!(
+            "{} {} values to {} {}, expected {} or more to {} of one format",
+            held(from),
+            from.element().name(),
+            held(to),
+            to.element().name(),
+            at.source_values(),
+            at.values()
         ));
     }
-    let blocks = blocks(NAME, 1, permutation.len())?;
+    let blocks = blocks(NAME, 1, at.values())?;
     if blocks == 0 {
         return Ok(());
     }
     let bytes = from.element().bytes();
-    let mut params = PermuteParams {
-        from: from.pointer().offset(permutation.first * bytes),
+    let mut params = StridedCopyParams {
+        from: from.pointer().offset(at.offset * bytes),
         to: to.pointer(),
-        stride: [0; MAX_DIMENSIONS],
-        dimension: [1; MAX_DIMENSIONS],
-        total: permutation.len() as u32,
+        stride: [0; MAX_AXES],
+        size: [1; MAX_AXES],
+        total: at.values() as u32,
         reserved: 0,
     };
-    let unused = MAX_DIMENSIONS - permutation.dimensions.len();
-    for (i, &(length, stride)) in permutation.dimensions.iter().enumerate() {
-        params.dimension[unused + i] = length as u32;
+    let unused = MAX_AXES - at.shape.len();
+    for (i, (&size, &stride)) in at.shape.iter().zip(at.strides).enumerate() {
+        params.size[unused + i] = size as u32;
         params.stride[unused + i] = stride as i64;
     }
     let kernel = format!("{NAME}_{bytes}");

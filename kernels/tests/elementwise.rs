@@ -34,7 +34,7 @@ fn shapes_and_formats_that_do_not_fit_are_refused() {
     };
     assert!(problem(add(&device, &mut x, matrix(4, 16))).contains("6 is not a multiple of 4"));
     assert!(problem(add(&device, &mut x, half_matrix)).contains("y is f16 [6, 16], expected f32 [6, 16]"));
-    let refused = gated_residual(&device, &mut x, matrix(2, 16), matrix(5, 16));
+    let refused = gated_residual(&device, &mut x, matrix(6, 16), matrix(2, 16), matrix(5, 16));
     assert!(problem(refused).contains("x is f32 [5, 16]"));
     let refused = rope(&device, &mut x, matrix(3, 3), matrix(3, 3));
     assert!(problem(refused).contains("16 is not a multiple of 6"));

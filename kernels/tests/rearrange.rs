@@ -4,7 +4,7 @@ mod support;
 
 use obsdiff_kernels::check;
 use obsdiff_kernels::interpreted::Interpreted;
-use obsdiff_kernels::rearrange::{Permutation, copy_rows, permute};
+use obsdiff_kernels::rearrange::{Strided, copy_rows, strided_copy};
 use obsdiff_kernels::{Buffer, Device, Matrix, MatrixMut};
 use obsdiff_ptx::Schedule;
 
@@ -31,13 +31,13 @@ fn copies_past_the_end_are_refused() {
     assert!(from.column_range(8, 9).is_err(), "9 columns at 8 of 16");
     assert!(to.row_range(6, 1).is_err(), "1 row at 6 of 6");
 
-    let beyond = Permutation::new(1, &[(6, 16), (16, 1)]).expect("two dimensions");
-    let refused = permute(&device, &mut to, from, &beyond).expect_err("the last of 97 values of 96");
-    assert!(refused.to_string().contains("96 f32 values to 96 f32, expected 97 or more to 96"), "{refused}");
-    let short = Permutation::new(0, &[(6, 16), (15, 1)]).expect("two dimensions");
-    assert!(permute(&device, &mut to, from, &short).is_err(), "90 values for 96");
-    let gaps = permute(&device, &mut to, narrow, &Permutation::new(0, &[(96, 1)]).expect("one dimension"));
-    assert!(gaps.is_err(), "rows with gaps");
-    assert!(Permutation::new(0, &[(1, 1); 7]).is_err(), "seven dimensions");
-    assert!(Permutation::crop(4, [5, 1], 8).is_err(), "5 rows of 4");
+    let mut refused = |from, offset, shape: &[usize], strides: &[usize]| {
+        let refused = strided_copy(&device, &mut to, from, &Strided { offset, shape, strides });
+        refused.expect_err("places that do not fit").to_string()
+    };
+    let last_beyond = refused(from, 1, &[6, 16], &[16, 1]);
+    assert!(last_beyond.contains("96 f32 values to 96 f32, expected 97 or more to 96"), "{last_beyond}");
+    assert!(refused(from, 0, &[6, 15], &[16, 1]).contains("to 90"), "90 values for 96");
+    assert!(refused(narrow, 0, &[96], &[1]).contains("gaps"));
+    assert!(refused(from, 0, &[1; 7], &[1; 7]).contains("at most 6 axes"));
 }

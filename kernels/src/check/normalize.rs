@@ -38,7 +38,7 @@ pub fn run(device: &Device, scale: Scale, report: &mut dyn FnMut(Outcome)) -> Re
             }
             Scale::Full => {
                 for width in [1536, 2432, 3072, 12_288, 15_360, 15_361] {
-                    check_layer_norm(device, element, [2, 600], width, none, report)?;
+                    check_layer_norm(device, element, [2, 150], width, none, report)?;
                 }
                 check_rms_norm(device, element, 4608, 24, 128, none, report)?;
                 check_rms_norm(device, element, 2 * 4429, 38, 64, none, report)?;

@@ -6,7 +6,7 @@ use super::{Outcome, Scale};
 use crate::device::Device;
 use crate::error::Result;
 use crate::matrix::Element;
-use crate::rearrange::{Permutation, copy_rows, permute};
+use crate::rearrange::{Strided, copy_rows, strided_copy};
 use crate::reference::rearrange as reference;
 
 /// Every case of `scale`.
@@ -24,10 +24,8 @@ pub fn run(device: &Device, scale: Scale, report: &mut dyn FnMut(Outcome)) -> Re
                         check_concatenation(device, element, parts, rows, layout, report)?;
                     }
                 }
-                for (batch, channels, grid, patch) in
-                    [(1, 1, [1, 1], 1), (2, 3, [2, 3], 2), (1, 16, [4, 2], 2), (2, 1, [3, 1], 4)]
-                {
-                    check_patches(device, element, batch, channels, grid, patch, report)?;
+                for latents in [[1, 1, 1, 1, 1], [2, 3, 2, 3, 2], [1, 16, 4, 2, 2], [2, 1, 3, 1, 4]] {
+                    check_patches(device, element, latents, report)?;
                 }
                 for (size, grid, width) in [(1, [1, 1], 1), (8, [3, 5], 7), (8, [8, 8], 8), (7, [2, 7], 112)] {
                     check_crop(device, element, size, grid, width, report)?;
@@ -35,7 +33,7 @@ pub fn run(device: &Device, scale: Scale, report: &mut dyn FnMut(Outcome)) -> Re
             }
             Scale::Full => {
                 check_concatenation(device, element, [3072, 12_288], 4608, Layout::default(), report)?;
-                check_patches(device, element, 2, 16, [64, 64], 2, report)?;
+                check_patches(device, element, [2, 16, 64, 64, 2], report)?;
                 check_crop(device, element, 192, [64, 64], 1536, report)?;
             }
         }
@@ -69,54 +67,63 @@ fn check_concatenation(
     Ok(())
 }
 
+/// Latents [batch, channels, rows * patch, columns * patch] to patches [batch, rows * columns, channels * patch *
+/// patch], and patches [batch, rows * columns, patch * patch * channels] to latents.
 fn check_patches(
     device: &Device,
     element: Element,
-    batch: usize,
-    channels: usize,
-    grid: [usize; 2],
-    patch: usize,
+    [batch, channels, rows, columns, patch]: [usize; 5],
     report: &mut dyn FnMut(Outcome),
 ) -> Result<()> {
-    let case = format!("{} [{batch}, {channels}, {grid:?} patches of {patch}]", element.name());
-    let values = batch * channels * grid[0] * grid[1] * patch * patch;
-    let there = Permutation::patchify(batch, channels, grid, patch)?;
-    let places = reference::patchify(batch, channels, grid, patch);
-    check_permutation(device, element, format!("{case}, patchify"), values, &there, &places, report)?;
-    let back = Permutation::unpatchify(batch, channels, grid, patch)?;
-    let places = reference::unpatchify(batch, channels, grid, patch);
-    check_permutation(device, element, format!("{case}, unpatchify"), values, &back, &places, report)
+    let case = format!("{} [{batch}, {channels}], {rows} x {columns} patches of {patch}", element.name());
+    let values = batch * channels * rows * columns * patch * patch;
+    let width = columns * patch;
+    let plane = rows * patch * width;
+    let shape = &[batch, rows, columns, channels, patch, patch];
+    let strides = &[channels * plane, patch * width, patch, plane, width, 1];
+    let places = reference::patchify(batch, channels, [rows, columns], patch);
+    let at = Strided { offset: 0, shape, strides };
+    check_strided(device, element, format!("{case}, to patches"), values, &at, &places, report)?;
+
+    let token = patch * patch * channels;
+    let shape = &[batch, channels, rows, patch, columns, patch];
+    let strides = &[rows * columns * token, 1, columns * token, patch * channels, token, channels];
+    let places = reference::unpatchify(batch, channels, [rows, columns], patch);
+    let at = Strided { offset: 0, shape, strides };
+    check_strided(device, element, format!("{case}, to latents"), values, &at, &places, report)
 }
 
+/// The middle of a square table [size, size, width].
 fn check_crop(
     device: &Device,
     element: Element,
     size: usize,
-    grid: [usize; 2],
+    [rows, columns]: [usize; 2],
     width: usize,
     report: &mut dyn FnMut(Outcome),
 ) -> Result<()> {
-    let crop = Permutation::crop(size, grid, width)?;
-    let case = format!("{} {grid:?} of a table [{size}, {size}, {width}]", element.name());
-    let places = reference::crop(size, grid, width);
-    check_permutation(device, element, case, size * size * width, &crop, &places, report)
+    let case = format!("{} {rows} x {columns} of a table [{size}, {size}, {width}]", element.name());
+    let offset = ((size - rows) / 2 * size + (size - columns) / 2) * width;
+    let at = Strided { offset, shape: &[rows, columns, width], strides: &[size * width, width, 1] };
+    let places = reference::crop(size, [rows, columns], width);
+    check_strided(device, element, case, size * size * width, &at, &places, report)
 }
 
-fn check_permutation(
+fn check_strided(
     device: &Device,
     element: Element,
     case: String,
     values: usize,
-    permutation: &Permutation,
+    at: &Strided,
     places: &[usize],
     report: &mut dyn FnMut(Outcome),
 ) -> Result<()> {
     let from = Host::random(&mut Random::new(values as u64), element, 1, values, 1.0);
     let placed = from.place(device, Layout { lead: 1, gap: 0 })?;
     let mut to = Placed::unwritten(device, element, 1, places.len(), Layout::default())?;
-    permute(device, &mut to.matrix_mut(), placed.matrix(), permutation)?;
+    strided_copy(device, &mut to.matrix_mut(), placed.matrix(), at)?;
     let expected = exact(places.iter().map(|&place| &from.values[place]));
-    report(compare("permute", case, &to, all(expected))?);
+    report(compare("strided_copy", case, &to, all(expected))?);
     Ok(())
 }
 

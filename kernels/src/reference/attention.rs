@@ -3,7 +3,7 @@
 /// One query's result and what its error is made of.
 #[derive(Debug, Clone)]
 pub struct Attended {
-    /// [head_dim]
+    /// `[head_dim]`
     pub values: Vec<f64>,
     /// The same sums over |v|.
     pub magnitudes: Vec<f64>,
@@ -11,7 +11,7 @@ pub struct Attended {
     pub largest_score: f64,
 }
 
-/// The result of `query` [head_dim] over pairs of a key and a value, [head_dim] each.
+/// The result of `query` `[head_dim]` over pairs of a key and a value, `[head_dim]` each.
 pub fn attention<'a>(query: &[f64], keys_and_values: impl Iterator<Item = (&'a [f64], &'a [f64])> + Clone) -> Attended {
     let scale = 1.0 / (query.len() as f64).sqrt();
     let products = |key: &'a [f64]| query.iter().zip(key).map(|(q, k)| q * k * scale);

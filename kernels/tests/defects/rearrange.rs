@@ -22,9 +22,9 @@ pub const DEFECTS: &[Defect] = &[
         expect: Expect::Anything,
     },
     Defect {
-        name: "the slowest dimension is forgotten",
-        find: "for (int k = MAX_DIMENSIONS - 1; k >= 0; --k) {",
-        replace: "for (int k = MAX_DIMENSIONS - 1; k > 0; --k) {",
+        name: "the slowest axis is forgotten",
+        find: "for (int k = MAX_AXES - 1; k >= 0; --k) {",
+        replace: "for (int k = MAX_AXES - 1; k > 0; --k) {",
         expect: Expect::Anything,
     },
 ];
