@@ -1,5 +1,44 @@
 //! Runs PTX on the CPU, warp by warp, and checks what a GPU leaves unchecked.
+//!
+//! A [`Module`] is PTX text of which every instruction was understood; a [`Machine`] is a device's memory on which its
+//! kernels run. A launch ends with its statistics or with the first [`Fault`]: an access outside its allocation or to
+//! bytes that nobody wrote, two accesses that nothing orders, a barrier or warp collective that not all lanes reach,
+//! a `cp.async` that nobody waited for.
+//!
+//! # What a fault means
+//!
+//! Lanes of a warp run in lockstep and meet again where the flow graph says that they must. Hardware does not promise
+//! either, so what holds by lockstep alone is a fault here: lanes that exchange data through memory need
+//! `bar.warp.sync`, and a collective needs the very lanes that its mask names. Races are found by happens-before, not
+//! by luck: one schedule is enough for most of them, and random schedules reach the others.
+//!
+//! # What is refused
+//!
+//! Parsing fails, with the line, on every opcode, modifier, type and operand form that is not run exactly. Modifiers
+//! without effect on values (cache operators, eviction priorities, prefetch sizes) are accepted one by one, with the
+//! reason beside them. `wgmma`, `mbarrier`, bulk copies and tensor memory are left to GPUs.
 
+mod barrier;
+mod decode;
+mod execute;
 mod fault;
+mod instruction;
+mod kernel;
+mod launch;
+mod machine;
+mod memory;
+mod memory_map;
+mod module;
+pub mod numeric;
+pub mod race;
+mod schedule;
+pub mod shadow;
+mod syntax;
+pub mod tensor;
+mod warp;
 
 pub use fault::{Fault, FaultKind, Place};
+pub use launch::LaunchStats;
+pub use machine::{Machine, Options};
+pub use module::{Module, ParseError};
+pub use schedule::Schedule;
