@@ -171,15 +171,22 @@ struct ColumnSums {
 // H += scale * sums for the quarter's places on and below the diagonal, and starts new sums.
 __device__ __forceinline__ void add_to_triangle(QuarterSums& sums, const GramItem& item, Tile tile, Quarter quarter) {
     float* h = item.h + triangle_tile(tile.i, tile.j);
-    for_each_pair(sums, quarter, [&](int row, int column, float first, float second) {
-        float2* place = reinterpret_cast<float2*>(h + row * TILE + column);
-        const int matrix_row = tile.i * TILE + row, matrix_column = tile.j * TILE + column;
-        // Padding stays 0 even when an input is NaN.
-        if (matrix_row >= item.columns || matrix_column > matrix_row) return;
-        float2 value = *place;
-        value.x = fmaf(item.scale, first, value.x);
-        if (matrix_column < matrix_row) value.y = fmaf(item.scale, second, value.y);
-        *place = value;
+    for_each_band(sums, quarter, [&](int row, int column, const float2(&pairs)[PAIRS]) {
+        float2 values[PAIRS];
+        // Every place of a tile exists, so that nothing needs to be decided before it is loaded.
+#pragma unroll
+        for (int p = 0; p < PAIRS; ++p)
+            values[p] = *reinterpret_cast<float2*>(h + (row + pair_row(p)) * TILE + column + pair_column(p));
+#pragma unroll
+        for (int p = 0; p < PAIRS; ++p) {
+            const int matrix_row = tile.i * TILE + row + pair_row(p);
+            const int matrix_column = tile.j * TILE + column + pair_column(p);
+            // Padding stays 0 even when an input is NaN.
+            const bool inside = matrix_row < item.columns;
+            if (inside && matrix_column <= matrix_row) values[p].x = fmaf(item.scale, pairs[p].x, values[p].x);
+            if (inside && matrix_column < matrix_row) values[p].y = fmaf(item.scale, pairs[p].y, values[p].y);
+            *reinterpret_cast<float2*>(h + (row + pair_row(p)) * TILE + column + pair_column(p)) = values[p];
+        }
     });
     clear(sums);
 }

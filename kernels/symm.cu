@@ -84,6 +84,35 @@ __device__ __forceinline__ void copy_symmetric(float* to, const float* h, int fi
     }
 }
 
+// Writes or adds 16 pairs of this lane to the product, 0 where the mask is 0.
+__device__ __forceinline__ void store_band(const SymmParams& params, int row, int column,
+                                           const float2 (&pairs)[PAIRS], bool first_chain) {
+    bool inside[PAIRS][2], kept[PAIRS][2];
+    float before[PAIRS][2];
+    const auto at = [&](int p, int c, int64_t stride) {
+        return (row + pair_row(p)) * stride + column + pair_column(p) + c;
+    };
+#pragma unroll
+    for (int p = 0; p < PAIRS; ++p)
+#pragma unroll
+        for (int c = 0; c < 2; ++c) {
+            inside[p][c] = row + pair_row(p) < params.rows && column + pair_column(p) + c < params.size;
+            kept[p][c] = inside[p][c] && (!params.mask || params.mask[at(p, c, params.size)]);
+        }
+#pragma unroll
+    for (int p = 0; p < PAIRS; ++p)
+#pragma unroll
+        for (int c = 0; c < 2; ++c)
+            before[p][c] = kept[p][c] && !first_chain ? params.product[at(p, c, params.product_stride)] : 0.0f;
+#pragma unroll
+    for (int p = 0; p < PAIRS; ++p)
+#pragma unroll
+        for (int c = 0; c < 2; ++c) {
+            const float sum = before[p][c] + (c ? pairs[p].y : pairs[p].x);
+            if (inside[p][c]) params.product[at(p, c, params.product_stride)] = kept[p][c] ? sum : 0.0f;
+        }
+}
+
 extern "C" __global__ void __launch_bounds__(TILE_THREADS, 2) symm_f32(const __grid_constant__ SymmParams params) {
     extern __shared__ __align__(128) float operands[];
     constexpr int OPERAND = STEP * TILE;
@@ -114,17 +143,8 @@ extern "C" __global__ void __launch_bounds__(TILE_THREADS, 2) symm_f32(const __g
         const bool chain_ends = (step + 1) % (CHAIN / STEP) == 0 || step + 1 == steps;
         if (!chain_ends) continue;
         const bool first_chain = step < CHAIN / STEP;
-        for_each_pair(sums, quarter, [&](int tile_row, int tile_column, float first, float second) {
-            const int64_t at_row = row + tile_row;
-            const float pair[2] = {first, second};
-#pragma unroll
-            for (int c = 0; c < 2; ++c) {
-                const int column = j * TILE + tile_column + c;
-                if (at_row >= params.rows || column >= params.size) continue;
-                float* place = params.product + at_row * params.product_stride + column;
-                const bool kept = !params.mask || params.mask[at_row * params.size + column];
-                *place = kept ? (first_chain ? pair[c] : *place + pair[c]) : 0.0f;
-            }
+        for_each_band(sums, quarter, [&](int tile_row, int tile_column, const float2(&pairs)[PAIRS]) {
+            store_band(params, row + tile_row, j * TILE + tile_column, pairs, first_chain);
         });
         clear(sums);
     }
