@@ -1,15 +1,19 @@
 //! Cases that hold each kernel against its float64 reference; run by tests on the interpreter and by
 //! `obsdiff self-test` on a GPU.
 
+pub mod attention;
+pub mod elementwise;
 pub mod energy;
 pub mod factor;
 pub mod gemm;
 pub mod gram;
 mod hessian;
+pub mod normalize;
 mod operand;
 pub mod pack24;
 mod placed;
 pub mod random;
+pub mod rearrange;
 pub mod refine;
 pub mod spmm24;
 pub mod suite;
@@ -17,7 +21,6 @@ pub mod sweep;
 pub mod symm;
 pub mod triangle;
 mod worst;
-pub(crate) mod operand;
 
 use crate::device::Device;
 use crate::error::Result;

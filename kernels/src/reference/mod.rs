@@ -13,4 +13,3 @@ pub mod refine;
 pub mod spmm24;
 pub mod sweep;
 pub mod symm;
-
