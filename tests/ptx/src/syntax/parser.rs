@@ -225,7 +225,7 @@ impl<'a> Parser<'a> {
     fn function(&mut self, entry: bool) -> Result<(), ParseError> {
         let line = self.peek().line;
         self.location = None;
-        if self.accept_word(".noreturn") {}
+        self.accept_word(".noreturn");
         let returns = if self.peek().kind == Kind::Mark(b'(') { self.parameters()? } else { Vec::new() };
         let name = self.word("a function name")?.to_owned();
         let parameters = if self.peek().kind == Kind::Mark(b'(') { self.parameters()? } else { Vec::new() };
