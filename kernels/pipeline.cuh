@@ -190,7 +190,8 @@ __device__ __forceinline__ float bias_of(const ProductParams& p, int feature) {
 
 // The fragments of X that one step multiplies, for 16 tokens.
 template <typename Operands>
-__device__ __forceinline__ void load_tokens(uint32_t (&to)[2][Operands::X_STEP_BYTES / 16], const char* tile, int place) {
+__device__ __forceinline__ void load_tokens(uint32_t (&to)[2][Operands::X_STEP_BYTES / 16], const char* tile,
+                                            int place) {
     if constexpr (Operands::X_STEP_BYTES == 32) {
         uint32_t all[4];
         load_matrix_x4(all, shared_address(tile + place));
