@@ -41,6 +41,11 @@ impl Stamp {
         self.who & flag != 0
     }
 
+    /// Whether the access leaves nothing of the earlier history: a weak write.
+    pub fn overwrites(&self) -> bool {
+        self.who & (Self::WRITES | Self::STRONG) == Self::WRITES
+    }
+
     fn is_some(&self) -> bool {
         self.epoch != 0
     }
@@ -105,7 +110,8 @@ impl Now<'_> {
         }
     }
 
-    /// Takes the place of `earlier` in the record if whatever races with `earlier` from now on races with this too.
+    /// Takes the place of `earlier`, an access of the same kind, in the record if whatever races with `earlier` from
+    /// now on races with this too.
     #[inline]
     fn replaces(&self, earlier: &mut Stamp) -> bool {
         let new = &self.stamp;
@@ -119,8 +125,7 @@ impl Now<'_> {
                 return true;
             }
         }
-        let same_kind = (earlier.who ^ new.who) & ((1 << Stamp::FLAGS) - 1) == 0;
-        if same_kind && earlier.epoch <= self.known(earlier.warp()) {
+        if earlier.epoch <= self.known(earlier.warp()) {
             *earlier = *new;
             return true;
         }
@@ -219,7 +224,7 @@ impl Pool {
             return self.access(cell, now);
         }
         self.access_bytes(cell, now, 0, 4)?;
-        if now.stamp.who & (Stamp::WRITES | Stamp::STRONG) == Stamp::WRITES {
+        if now.stamp.overwrites() {
             self.release(cell);
             *cell = Cell { write: now.stamp, ..Cell::default() };
         }
@@ -239,14 +244,18 @@ impl Pool {
         result
     }
 
+    /// Another cell with the same history, which must not be split.
+    pub fn duplicate(&mut self, cell: &Cell) -> Cell {
+        debug_assert!(cell.extra & Cell::SPLIT == 0);
+        let mut copy = cell.clone();
+        if let Some(slot) = cell.slot() {
+            copy.extra = self.take(self.extras[slot].clone());
+        }
+        copy
+    }
+
     fn split(&mut self, cell: &mut Cell) {
-        let bytes = Box::new(std::array::from_fn(|_| {
-            let mut byte = cell.clone();
-            if let Some(slot) = cell.slot() {
-                byte.extra = self.take(self.extras[slot].clone());
-            }
-            byte
-        }));
+        let bytes = Box::new(std::array::from_fn(|_| self.duplicate(cell)));
         self.release(cell);
         *cell = Cell {
             extra: Cell::SPLIT | self.take(Extra { stamps: Vec::new(), bytes: Some(bytes) }),

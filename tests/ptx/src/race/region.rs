@@ -7,7 +7,9 @@ use super::clock::{Clocks, Location, Order, Scope, StrongAccess, WarpId, lanes_o
 
 /// Bytes of one cell.
 const WORD: u32 = 4;
-/// Cells that are allocated together, when the first of them is touched.
+/// Cells of one line: as much as the widest access of a lane usually covers.
+const LINE: usize = 4;
+/// Cells that are allocated together, when the first of them is touched: one bit of a `u64` per line.
 const PAGE: u32 = 256;
 
 /// What an access does.
@@ -105,10 +107,40 @@ pub struct AsyncWrite {
     place: u32,
 }
 
+/// The cells of 1024 bytes.
+#[derive(Debug)]
+struct Page {
+    cells: [Cell; PAGE as usize],
+    /// One bit per line whose four cells have the same history, told by the first alone.
+    uniform: u64,
+}
+
+impl Page {
+    fn untouched() -> Box<Self> {
+        Box::new(Self { cells: std::array::from_fn(|_| Cell::default()), uniform: u64::MAX })
+    }
+
+    fn is_uniform(&self, line: usize) -> bool {
+        self.uniform >> line & 1 == 1
+    }
+
+    /// The cells `first..first + count`, each with its own history from now on.
+    fn words(&mut self, pool: &mut Pool, first: usize, count: usize) -> &mut [Cell] {
+        let line = first / LINE;
+        if self.is_uniform(line) {
+            for word in 1..LINE {
+                self.cells[line * LINE + word] = pool.duplicate(&self.cells[line * LINE]);
+            }
+            self.uniform &= !(1 << line);
+        }
+        &mut self.cells[first..first + count]
+    }
+}
+
 /// The recorded accesses to one address range.
 #[derive(Debug)]
 pub struct Region {
-    pages: Vec<Option<Box<[Cell]>>>,
+    pages: Vec<Option<Box<Page>>>,
     pool: Pool,
     /// What was released where, by the offset of the strong access.
     locations: HashMap<u32, Location>,
@@ -123,7 +155,10 @@ impl Region {
 
     /// Forgets all accesses: the boundary between two launches, or between two blocks that use the region in turn.
     pub fn clear(&mut self) {
-        self.pages.iter_mut().flatten().for_each(|page| page.fill(Cell::default()));
+        for page in self.pages.iter_mut().flatten() {
+            page.cells.fill(Cell::default());
+            page.uniform = u64::MAX;
+        }
         self.pool.clear();
         self.locations.clear();
     }
@@ -201,8 +236,9 @@ impl Region {
     pub fn async_complete(&mut self, clocks: &Clocks, write: AsyncWrite) {
         let clock = clocks.warp(write.warp);
         let stamp = Stamp::new(clock.number, Stamp::WRITES, 1 << write.lane, clock.now, write.place);
-        let (cells, _) = cells(&mut self.pages, write.offset, write.bytes);
-        cells.iter_mut().for_each(|cell| cell.land(stamp));
+        let (page, first) = page(&mut self.pages, write.offset);
+        let told = if page.is_uniform(first / LINE) { 1 } else { write.bytes.div_ceil(WORD) as usize };
+        page.cells[first..first + told].iter_mut().for_each(|cell| cell.land(stamp));
     }
 
     fn strong(&mut self, clocks: &mut Clocks, access: Access, lane: u32, offset: u32) -> Result<(), Box<Conflict>> {
@@ -218,30 +254,55 @@ impl Region {
 
     #[inline]
     fn touch(&mut self, clocks: &Clocks, now: &Now, offset: u32, bytes: u32) -> Result<(), Box<Conflict>> {
-        let (cells, first) = cells(&mut self.pages, offset, bytes);
+        debug_assert!(offset.is_multiple_of(bytes), "an access of {bytes} bytes at offset {offset} is misaligned");
+        let pool = &mut self.pool;
+        let (page, first) = page(&mut self.pages, offset);
+        let count = bytes.div_ceil(WORD) as usize;
         if bytes < WORD {
-            let race = self.pool.access_bytes(&mut cells[0], now, first, bytes as usize);
-            return race.map_err(|race| conflict(clocks, now, &race, offset / WORD * WORD + race.byte));
+            let cell = &mut page.words(pool, first, count)[0];
+            let race = pool.access_bytes(cell, now, (offset % WORD) as usize, bytes as usize);
+            return race.map_err(|race| conflict(clocks, now, &race, offset / WORD * WORD));
         }
-        for (word, cell) in cells.iter_mut().enumerate() {
-            if let Err(race) = self.pool.access_word(cell, now) {
-                return Err(conflict(clocks, now, &race, offset + WORD * word as u32 + race.byte));
+        if count < LINE {
+            let cells = page.words(pool, first, count);
+            return access_words(pool, cells, clocks, now, offset);
+        }
+        for line in first / LINE..(first + count) / LINE {
+            let told = if page.is_uniform(line) { 1 } else { LINE };
+            let offset = offset / (WORD * PAGE) * (WORD * PAGE) + WORD * (line * LINE) as u32;
+            access_words(pool, &mut page.cells[line * LINE..][..told], clocks, now, offset)?;
+            if now.stamp.overwrites() {
+                page.uniform |= 1 << line;
             }
         }
         Ok(())
     }
 }
 
-/// The cells of an aligned range, and the byte within the first at which it starts.
+/// The page of an offset, and the offset's cell in it.
 #[inline]
-fn cells(pages: &mut [Option<Box<[Cell]>>], offset: u32, bytes: u32) -> (&mut [Cell], usize) {
-    debug_assert!(offset.is_multiple_of(bytes), "an access of {bytes} bytes at offset {offset} is misaligned");
+fn page(pages: &mut [Option<Box<Page>>], offset: u32) -> (&mut Page, usize) {
     let word = offset / WORD;
-    let page = pages[(word / PAGE) as usize].get_or_insert_with(|| vec![Cell::default(); PAGE as usize].into());
-    let first = (word % PAGE) as usize;
-    (&mut page[first..first + bytes.div_ceil(WORD) as usize], (offset % WORD) as usize)
+    (pages[(word / PAGE) as usize].get_or_insert_with(Page::untouched), (word % PAGE) as usize)
 }
 
+#[inline]
+fn access_words(
+    pool: &mut Pool,
+    cells: &mut [Cell],
+    clocks: &Clocks,
+    now: &Now,
+    offset: u32,
+) -> Result<(), Box<Conflict>> {
+    for (word, cell) in cells.iter_mut().enumerate() {
+        if let Err(race) = pool.access_word(cell, now) {
+            return Err(conflict(clocks, now, &race, offset + WORD * word as u32));
+        }
+    }
+    Ok(())
+}
+
+/// `offset` is that of the cell.
 #[cold]
 fn conflict(clocks: &Clocks, now: &Now, race: &Race, offset: u32) -> Box<Conflict> {
     let party = |stamp: &Stamp, lane| Party {
@@ -257,5 +318,5 @@ fn conflict(clocks: &Clocks, now: &Now, race: &Race, offset: u32) -> Box<Conflic
     let same_warp = race.earlier.warp() == now.stamp.warp();
     let mut later_lanes = lanes_of(now.stamp.lanes).filter(|&lane| !same_warp || lane != race.lane);
     let later_lane = later_lanes.next().unwrap_or(race.lane);
-    Box::new(Conflict { offset, earlier, later: party(&now.stamp, later_lane) })
+    Box::new(Conflict { offset: offset + race.byte, earlier, later: party(&now.stamp, later_lane) })
 }

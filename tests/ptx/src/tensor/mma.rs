@@ -150,11 +150,14 @@ impl Accumulator {
         assert_eq!((c.len(), d.len()), (self.registers(), self.registers()), "registers of C and D");
         let mut sums = [[0.0; N]; M];
         for (sums, a) in sums.iter_mut().zip(a) {
-            for (a, b) in a.iter().zip(b).take(k) {
-                for (sum, b) in sums.iter_mut().zip(b) {
-                    *sum += a * b;
+            // A copy of its own, so that the row stays in vector registers.
+            let mut row = [0.0; N];
+            for (a, b) in a[..k].iter().zip(&b[..k]) {
+                for column in 0..N {
+                    row[column] += a * b[column];
                 }
             }
+            *sums = row;
         }
         for (register, (c, d)) in c.iter().zip(d).enumerate() {
             for lane in 0..WARP {

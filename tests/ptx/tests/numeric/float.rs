@@ -78,7 +78,7 @@ fn is_rounded(found: u32, exact: i128, mode: Rounding) -> bool {
             match left.cmp(&right) {
                 std::cmp::Ordering::Less => found == below,
                 std::cmp::Ordering::Greater => found == above,
-                std::cmp::Ordering::Equal => found.to_bits() % 2 == 0,
+                std::cmp::Ordering::Equal => found.to_bits() & 1 == 0,
             }
         }
     };
@@ -243,7 +243,8 @@ fn f64_operations_are_those_of_ieee_754() {
 #[test]
 fn approximate_functions_are_accurate_and_keep_special_values() {
     let mut stream = Stream(13);
-    let functions: [(&str, fn(u32) -> u32, fn(f64) -> f64); 8] = [
+    type Named = (&'static str, fn(u32) -> u32, fn(f64) -> f64);
+    let functions: [Named; 8] = [
         ("ex2", |a| ex2_f32(a, false), f64::exp2),
         ("lg2", |a| lg2_f32(a, false), f64::log2),
         ("sin", |a| sin_f32(a, false), f64::sin),
