@@ -25,7 +25,7 @@
 // Bytes: a right-looking update of single rows would read and write the triangle T times, 75 GB at d = 15360; four
 // rows at a time move 19 GB: 6 ms on an H100, 10 ms on an A100, 19 ms on an RTX 4090, beside products of 7, 23 and
 // 15 ms. Operands add 38 GB from the second-level cache: trailing tiles are taken in groups of eight rows, column by
-// column, so that 8 + 16 operand tiles serve 128 output tiles.
+// column, so that 8 + 16 operand tiles serve 128 output tiles. The host lists the tiles (`plan` of src/factor.rs).
 //
 // X comes from the inverse and one step of refinement, not from the inverse alone: that has an error of
 // cond(R_JJ) 2^-24 and breaks down on correlated inputs with little damping, on which plain Cholesky in float32
@@ -52,8 +52,6 @@ static_assert(sizeof(DiagonalBlock) <= row_shared(FMA_STRIDE), "the diagonal blo
 
 // Rows of tiles per outer block: OUTER of src/factor.rs.
 constexpr int OUTER = 4;
-// Rows of trailing tiles that are taken together.
-constexpr int GROUP = 8;
 
 // What is known after the diagonal block of a tile row.
 struct FactorProgress {
@@ -76,11 +74,18 @@ struct FactorMatrix {
 };
 static_assert(sizeof(FactorMatrix) == 56, "Matrix of src/factor.rs");
 
+// The tile that one thread block takes.
+struct FactorBlock {
+    uint32_t matrix;
+    uint16_t row, column;
+};
+static_assert(sizeof(FactorBlock) == 8, "Block of src/factor.rs");
+
 struct FactorParams {
-    const FactorMatrix* matrices;  // by falling number of tiles
-    const uint32_t* starts;        // [active + 1]: first block of each matrix, see the kernels
-    int step;                      // rows of tiles that are finished before this launch
-    int active;                    // matrices with work in this launch
+    const FactorMatrix* matrices;
+    const FactorBlock* blocks;  // one per thread block
+    int step;                   // rows of tiles that are finished before this launch
+    int reserved;
 };
 static_assert(sizeof(FactorParams) == 24, "Params of src/factor.rs");
 
@@ -133,31 +138,18 @@ __device__ __forceinline__ void solve_tile(const FactorMatrix& matrix, int row, 
     store<Arithmetic>(target, sums);
 }
 
-// Index of the matrix that `block` belongs to.
-__device__ __forceinline__ int find_matrix(const FactorParams& p, uint32_t block) {
-    int low = 0, high = p.active;
-    while (high - low > 1) {
-        const int middle = (low + high) / 2;
-        (p.starts[middle] <= block ? low : high) = middle;
-    }
-    return low;
-}
-
-// Row J = tiles - step of every matrix. The first `active` blocks have the columns J - 1, whose chains are the
-// longest; block active + starts[m] + i has column i of matrix m. In step 0 there is no row, only the last diagonal
-// block.
+// Row J = tiles - step of every matrix: tile (J, I) for I < J; the blocks of column J - 1, whose chains are the
+// longest, come first. In step 0 there is no row J, only the diagonal block before it.
 template <typename Arithmetic>
 __device__ __forceinline__ void factor_row(const FactorParams& p) {
     extern __shared__ float4 shared[];
     float* const ring = reinterpret_cast<float*>(shared);
     float* const operand = ring + STAGES * DEPTH * Arithmetic::STRIDE;
 
-    const bool next = blockIdx.x < p.active;
-    const uint32_t rest = next ? 0 : blockIdx.x - p.active;
-    const int index = next ? blockIdx.x : find_matrix(p, rest);
-    const FactorMatrix matrix = p.matrices[index];
-    const int row = matrix.tiles - p.step;
-    const int column = next ? row - 1 : rest - p.starts[index];
+    const FactorBlock own = p.blocks[blockIdx.x];
+    const FactorMatrix matrix = p.matrices[own.matrix];
+    const int row = own.row, column = own.column;
+    const bool next = column == row - 1;
     float* const diagonal = matrix.triangle + triangle_tile(column, column);
 
     Sums sums;
@@ -208,26 +200,15 @@ __device__ __forceinline__ void factor_row(const FactorParams& p) {
     }
 }
 
-// All tiles (i, j), j <= i, above the outer block that begins with row n = tiles - step, but for (n - 1, n - 1),
-// which `factor_row` has seen to. Blocks from starts[m] on are matrix m's: groups of GROUP rows from the top, within
-// them column by column; (n - 1, n - 1) would be the last.
+// Tiles (i, j), j <= i, above the outer block that begins with row n = tiles - step, but for (n - 1, n - 1), which
+// `factor_row` has seen to.
 template <typename Arithmetic>
 __device__ __forceinline__ void factor_trailing(const FactorParams& p) {
     extern __shared__ float4 shared[];
-    const int index = find_matrix(p, blockIdx.x);
-    const FactorMatrix matrix = p.matrices[index];
-    const int n = matrix.tiles - p.step;
+    const FactorBlock own = p.blocks[blockIdx.x];
+    const FactorMatrix matrix = p.matrices[own.matrix];
+    const int row = own.row, column = own.column, n = matrix.tiles - p.step;
     if (matrix.progress[n - 1].failed != NO_FAILURE) return;
-
-    int rest = blockIdx.x - p.starts[index], top = 0;
-    while (rest >= (top + GROUP) * (top + GROUP + 1) / 2) top += GROUP;
-    rest -= top * (top + 1) / 2;
-    const int height = min(GROUP, n - top);
-    // Columns up to `top` are of full height, those after it one row shorter each.
-    int column = min(rest / height, top), row_start = top;
-    rest -= column * height;
-    for (int left = height; column == row_start && rest >= left; --left) rest -= left, ++column, ++row_start;
-    const int row = row_start + rest;
 
     const TwoColumns<Arithmetic::STRIDE> update{reinterpret_cast<float*>(shared), matrix.triangle, n, row, column};
     float* const target = matrix.triangle + triangle_tile(row, column);

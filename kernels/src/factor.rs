@@ -10,6 +10,8 @@ use crate::triangle::{PackedTriangle, TILE};
 
 /// Rows of tiles between two trailing updates: `OUTER` of `factor.cu`.
 const OUTER: usize = 4;
+/// Rows of trailing tiles that are taken together: their operands stay in the second-level cache.
+const GROUP: usize = 8;
 /// Threads per block.
 const THREADS: u32 = 256;
 /// [`Progress::failed`] while every pivot was positive.
@@ -62,9 +64,8 @@ pub fn factor_bytes(size: usize) -> u64 {
 pub fn factor_scratch_bytes(size: usize) -> u64 {
     let tiles = size.div_ceil(TILE);
     let floats = 2 * TILE_VALUES + size + 1;
-    // Block starts of one matrix alone: two values for each row and each trailing update.
-    let starts = 2 * (tiles + tiles / OUTER);
-    let values = floats * size_of::<f32>() + starts * size_of::<u32>();
+    let blocks: usize = plan(&[tiles]).iter().map(|launch| launch.blocks.len()).sum();
+    let values = floats * size_of::<f32>() + blocks * size_of::<Block>();
     (values + tiles * size_of::<Progress>() + size_of::<Matrix>()) as u64
 }
 
@@ -90,17 +91,27 @@ struct Matrix {
     tiles: i32,
 }
 
+/// `FactorBlock` of `factor.cu`: the tile that one thread block takes.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+struct Block {
+    matrix: u32,
+    row: u16,
+    column: u16,
+}
+
 /// `FactorParams` of `factor.cu`.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Params {
     matrices: Pointer<Matrix>,
-    starts: Pointer<u32>,
+    blocks: Pointer<Block>,
     step: i32,
-    active: i32,
+    reserved: i32,
 }
 
-const _: () = assert!(size_of::<Progress>() == 8 && size_of::<Matrix>() == 56 && size_of::<Params>() == 24);
+const _: () = assert!(size_of::<Progress>() == 8 && size_of::<Matrix>() == 56);
+const _: () = assert!(size_of::<Block>() == 8 && size_of::<Params>() == 24);
 
 /// Kernels of one arithmetic, with their dynamic shared memory.
 struct Variant {
@@ -133,11 +144,12 @@ impl Variant {
     }
 }
 
-/// Blocks of one launch: `starts[m]..starts[m + 1]` belong to matrix `m`.
-struct Blocks {
-    step: usize,
+/// One launch after the damping.
+struct Step {
     trailing: bool,
-    starts: Vec<u32>,
+    /// Rows of tiles that are finished before it.
+    finished: usize,
+    blocks: Vec<Block>,
 }
 
 /// Factors `H + dampening * mean(diag H) * I` for every input, all in the same launches, in the order of the inputs.
@@ -156,31 +168,6 @@ pub fn factor(device: &Device, inputs: &[FactorInput]) -> Result<Vec<FactorOutco
     if inputs.is_empty() {
         return Ok(Vec::new());
     }
-    // At every step the matrices that still have work come first.
-    let mut order: Vec<usize> = (0..inputs.len()).collect();
-    order.sort_by_key(|&index| std::cmp::Reverse(inputs[index].hessian.tiles()));
-    let sorted: Vec<FactorInput> = order.iter().map(|&index| inputs[index]).collect();
-    let outcomes = factor_sorted(device, &sorted)?;
-
-    let mut placed: Vec<(usize, FactorOutcome)> = order.into_iter().zip(outcomes).collect();
-    placed.sort_by_key(|&(index, _)| index);
-    Ok(placed.into_iter().map(|(_, outcome)| outcome).collect())
-}
-
-fn check(device: &Device, input: &FactorInput) -> Result<()> {
-    let problem = match input {
-        _ if input.hessian.size() == 0 => "the matrix has no rows".to_string(),
-        _ if !input.hessian.device().same(device) => "the matrix is on another device".to_string(),
-        FactorInput { dampening, .. } if !(dampening.is_finite() && *dampening >= 0.0) => {
-            format!("dampening is {dampening}; expected a finite number, 0 or more")
-        }
-        _ => return Ok(()),
-    };
-    Err(Error::argument("factor", problem))
-}
-
-/// [`factor`] for inputs by falling number of tiles.
-fn factor_sorted(device: &Device, inputs: &[FactorInput]) -> Result<Vec<FactorOutcome>> {
     let tiles: Vec<usize> = inputs.iter().map(|input| input.hessian.tiles()).collect();
     let all_tiles: usize = tiles.iter().sum();
     let all_rows: usize = inputs.iter().map(|input| input.hessian.size()).sum();
@@ -239,56 +226,139 @@ fn factor_sorted(device: &Device, inputs: &[FactorInput]) -> Result<Vec<FactorOu
     Ok(outcomes)
 }
 
+fn check(device: &Device, input: &FactorInput) -> Result<()> {
+    let problem = match input {
+        _ if input.hessian.size() == 0 => "the matrix has no rows".to_string(),
+        _ if !input.hessian.device().same(device) => "the matrix is on another device".to_string(),
+        FactorInput { dampening, .. } if !(dampening.is_finite() && *dampening >= 0.0) => {
+            format!("dampening is {dampening}; expected a finite number, 0 or more")
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::argument("factor", problem))
+}
+
 /// Queues all launches.
 fn launch(device: &Device, matrices: &[Matrix], tiles: &[usize]) -> Result<()> {
-    let launches = plan(tiles);
-    let all_starts: Vec<u32> = launches.iter().flat_map(|blocks| &blocks.starts).copied().collect();
+    let steps = plan(tiles);
+    let all_blocks: Vec<Block> = steps.iter().flat_map(|step| &step.blocks).copied().collect();
     let matrices = Buffer::from_slice(device, matrices, "descriptions of matrices")?;
-    let starts = Buffer::from_slice(device, &all_starts, "block starts of a factorisation")?;
+    let blocks = Buffer::from_slice(device, &all_blocks, "tiles of a factorisation")?;
 
-    let damp = Params { matrices: matrices.pointer(), starts: Pointer::NULL, step: 0, active: tiles.len() as i32 };
-    device.launch(&FACTOR, "factor_damp", [tiles.len() as u32, 1, 1], [THREADS, 1, 1], 0, &damp)?;
+    let mut params = Params { matrices: matrices.pointer(), blocks: blocks.pointer(), step: 0, reserved: 0 };
+    device.launch(&FACTOR, "factor_damp", [tiles.len() as u32, 1, 1], [THREADS, 1, 1], 0, &params)?;
 
     let variant = Variant::of(device.properties().compute_capability);
-    let mut position = 0;
-    for Blocks { step, trailing, starts: own } in &launches {
-        let active = own.len() - 1;
-        let params = Params {
-            matrices: matrices.pointer(),
-            starts: starts.pointer().offset(position),
-            step: *step as i32,
-            active: active as i32,
+    for step in &steps {
+        let (kernel, shared) = match step.trailing {
+            true => (variant.trailing, variant.trailing_shared),
+            false => (variant.row, variant.row_shared),
         };
-        position += own.len();
-        let (kernel, blocks, shared) = match trailing {
-            true => (variant.trailing, own[active], variant.trailing_shared),
-            false => (variant.row, own[active] + active as u32, variant.row_shared),
-        };
-        device.launch(&FACTOR, kernel, [blocks, 1, 1], [THREADS, 1, 1], shared, &params)?;
+        params.step = step.finished as i32;
+        device.launch(&FACTOR, kernel, [step.blocks.len() as u32, 1, 1], [THREADS, 1, 1], shared, &params)?;
+        params.blocks = params.blocks.offset(step.blocks.len());
     }
     Ok(())
 }
 
-/// The launches after the damping, for matrices by falling number of tiles.
-fn plan(tiles: &[usize]) -> Vec<Blocks> {
-    let mut launches = Vec::new();
-    let mut add = |step: usize, trailing: bool, blocks: &dyn Fn(usize) -> usize| {
-        // Of `left` rows of tiles above, none means that the matrix is finished.
-        let active = tiles.iter().take_while(|&&tiles| tiles > step && (blocks(tiles - step) > 0 || !trailing));
-        let mut starts = vec![0];
-        for tiles in active {
-            starts.push(starts[starts.len() - 1] + blocks(tiles - step) as u32);
-        }
-        if starts.len() > 1 {
-            launches.push(Blocks { step, trailing, starts });
-        }
+/// The launches after the damping, for matrices of so many rows of tiles. Step `finished` of every matrix shares a
+/// launch, whatever its size.
+fn plan(tiles: &[usize]) -> Vec<Step> {
+    let block = |matrix: usize, row: usize, column: usize| Block {
+        matrix: matrix as u32,
+        row: row as u16,
+        column: column as u16,
     };
-    for step in 0..tiles[0] {
-        // The block of the column before the diagonal is counted apart: it goes on to the next diagonal block.
-        add(step, false, &|left| if step == 0 { 0 } else { left - 1 });
-        if step > 0 && step.is_multiple_of(OUTER) {
-            add(step, true, &|left| left * (left + 1) / 2 - 1);
+    let mut steps = Vec::new();
+    for finished in 0..tiles.iter().copied().max().unwrap_or(0) {
+        // Each with the number of its rows that are left.
+        let active: Vec<(usize, usize)> = (tiles.iter().enumerate())
+            .filter(|&(_, &tiles)| tiles > finished)
+            .map(|(matrix, tiles)| (matrix, tiles - finished))
+            .collect();
+        // The block left of the diagonal has the longest chain: it goes on to the next diagonal block.
+        let mut blocks: Vec<Block> = active.iter().map(|&(matrix, left)| block(matrix, left, left - 1)).collect();
+        if finished > 0 {
+            let rest = |&(matrix, left)| (0..left - 1).map(move |column| block(matrix, left, column));
+            blocks.extend(active.iter().flat_map(rest));
+        }
+        steps.push(Step { trailing: false, finished, blocks });
+
+        if finished > 0 && finished.is_multiple_of(OUTER) {
+            let tiles = |&(matrix, left)| trailing_tiles(left).map(move |(row, column)| block(matrix, row, column));
+            let blocks: Vec<Block> = active.iter().flat_map(tiles).collect();
+            if !blocks.is_empty() {
+                steps.push(Step { trailing: true, finished, blocks });
+            }
         }
     }
-    launches
+    steps
+}
+
+/// The tiles of the lower triangle of `rows` rows of tiles but for the last: groups of rows from the top, within them
+/// column by column.
+fn trailing_tiles(rows: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..rows)
+        .step_by(GROUP)
+        .flat_map(move |top| {
+            let end = (top + GROUP).min(rows);
+            (0..end).flat_map(move |column| (top.max(column)..end).map(move |row| (row, column)))
+        })
+        .filter(move |&(row, column)| row + 1 != rows || column + 1 != rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The updates that tile (row, column) receives, in order: of which rows of tiles, and from which launch on.
+    #[test]
+    fn every_tile_is_updated_once_by_every_later_row_before_it_is_solved() {
+        let sizes = [1, 7, 30, 2, 4, 5, 13];
+        for (matrix, &tiles) in sizes.iter().enumerate() {
+            // Rows above `done` have been taken from the tile.
+            let mut done = vec![tiles; tiles * tiles];
+            let mut solved = vec![false; tiles * tiles];
+            for step in plan(&sizes) {
+                let first = tiles.saturating_sub(step.finished);
+                let mut end = tiles;
+                while step.finished > 0 && end > first + OUTER {
+                    end -= OUTER;
+                }
+                for block in step.blocks.iter().filter(|block| block.matrix as usize == matrix) {
+                    let (row, column) = (usize::from(block.row), usize::from(block.column));
+                    if step.trailing {
+                        // A row launch has taken the last row of the outer block from the diagonal tile before it.
+                        assert_eq!(done[row * tiles + column], end, "({row}, {column}) of {tiles}");
+                        done[row * tiles + column] = first;
+                        continue;
+                    }
+                    assert_eq!(row, first);
+                    if row < tiles {
+                        assert_eq!(done[row * tiles + column], end, "({row}, {column}) of {tiles}");
+                        assert!(!std::mem::replace(&mut solved[row * tiles + column], true));
+                        if column + 1 + OUTER >= end {
+                            assert_eq!(done[column * tiles + column], row + 1, "diagonal {column} of {tiles}");
+                            done[column * tiles + column] = row;
+                        }
+                    }
+                    if column + 1 == row {
+                        assert_eq!(done[column * tiles + column], row, "diagonal {column} of {tiles}");
+                        assert!(!std::mem::replace(&mut solved[column * tiles + column], true));
+                    }
+                }
+            }
+            for row in 0..tiles {
+                assert!(solved[row * tiles..][..=row].iter().all(|&solved| solved), "row {row} of {tiles}");
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_with_the_longest_chains_come_first() {
+        for step in plan(&[3, 9, 1]).iter().filter(|step| !step.trailing) {
+            let chains: Vec<bool> = step.blocks.iter().map(|block| block.column + 1 == block.row).collect();
+            assert!(chains.is_sorted_by(|a, b| a >= b), "step {}", step.finished);
+        }
+    }
 }

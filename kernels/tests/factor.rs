@@ -2,7 +2,7 @@
 
 use obsdiff_kernels::check::{self, Scale};
 use obsdiff_kernels::device::Device;
-use obsdiff_kernels::factor::{FactorInput, FactorOutcome, factor, factor_bytes};
+use obsdiff_kernels::factor::{FactorInput, FactorOutcome, factor, factor_bytes, factor_scratch_bytes};
 use obsdiff_kernels::interpreted::Interpreted;
 use obsdiff_kernels::triangle::PackedTriangle;
 use obsdiff_ptx::Schedule;
@@ -82,11 +82,11 @@ fn refuses_what_it_cannot_factor() {
 }
 
 #[test]
-fn bytes_are_dominated_by_the_triangle() {
-    for size in [128, 3072, 15_360] {
-        let triangle = PackedTriangle::bytes(size);
-        let tiles = size as u64 / 128;
-        assert!(factor_bytes(size) > triangle + tiles * 65_536, "size {size}");
-        assert!(factor_bytes(size) < triangle + (tiles + 3) * 65_536 + 65_536, "size {size}");
+fn bytes_beside_the_factor_are_few() {
+    for size in [3072, 9728, 15_360] {
+        let kept = PackedTriangle::bytes(size) + (size as u64 / 128) * 65_536;
+        let scratch = factor_scratch_bytes(size);
+        assert_eq!(factor_bytes(size), kept + scratch, "size {size}");
+        assert!(scratch < 1 << 20, "size {size}: {scratch} bytes");
     }
 }

@@ -77,7 +77,6 @@ pub fn run(device: &Device, scale: Scale, report: &mut dyn FnMut(Outcome)) -> Re
     }
     // The smallest number of tiles with a trailing update of more than one tile.
     accuracy(device, Inputs::Independent, 6 * TILE - 60, 0.01, report)?;
-    accuracy(device, Inputs::Smooth, 300, 0.01, report)?;
     accuracy(device, Inputs::Smooth, 300, 1e-5, report)?;
     batch(device, report)?;
     failures(device, report)?;
@@ -211,7 +210,7 @@ fn facts(hessian: &[f32], packed: &PackedTriangle, dampening: f64, found: &Facto
 
 /// Matrices of several sizes, one with dead columns, one that fails: each as if it were alone, to the bit.
 fn batch(device: &Device, report: &mut dyn FnMut(Outcome)) -> Result<()> {
-    let sizes = [129, 1, 300, 128, 200, 31];
+    let sizes = [129, 1, 300, 31, 200];
     let mut hessians: Vec<Vec<f32>> =
         sizes.iter().map(|&size| hessian(Inputs::Independent, size, size as u64)).collect();
     for dead in [0, 63, 128, 299] {
@@ -251,20 +250,20 @@ fn batch(device: &Device, report: &mut dyn FnMut(Outcome)) -> Result<()> {
 
 /// The column of the first pivot that fails, counted from the last, as float64 finds it.
 fn failures(device: &Device, report: &mut dyn FnMut(Outcome)) -> Result<()> {
-    let size = 300;
+    let size = 200;
     let good = hessian(Inputs::Independent, size, 5);
     // The row and column of the entry that is spoilt, and with what.
     let cases = [
-        (299, 299, -1e6),
-        (150, 150, -1e6),
+        (199, 199, -1e6),
         (128, 128, -1e6),
         (127, 127, -1e6),
+        (60, 60, -1e6),
         (0, 0, -1e6),
-        (200, 200, f32::NAN),
-        (290, 260, f32::NAN),
-        (280, 10, f32::NAN),
+        (150, 150, f32::NAN),
+        (190, 160, f32::NAN),
+        (180, 10, f32::NAN),
         (70, 5, f32::NAN),
-        (299, 0, f32::INFINITY),
+        (199, 0, f32::INFINITY),
     ];
     for (row, column, value) in cases {
         let mut hessian = good.clone();

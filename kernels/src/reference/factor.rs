@@ -95,7 +95,10 @@ pub fn residual(damped: &[f32], lower: &[f32], size: usize, rows: &[usize]) -> (
             let expected = f64::from(damped[i.max(k) * size + i.min(k)]);
             let error = (expected - found).abs() / (diagonal[i] * diagonal[k]).sqrt();
             if nan_is_worst(error) > worst.0 {
-                worst = (nan_is_worst(error), format!("entry ({i}, {k}) of {size}: R R^T is {found:e}, expected {expected:e}"));
+                worst = (
+                    nan_is_worst(error),
+                    format!("entry ({i}, {k}) of {size}: R R^T is {found:e}, expected {expected:e}"),
+                );
             }
         }
     }

@@ -46,9 +46,9 @@ pub const DEFECTS: &[Defect] = &[
         expect: Expect::Anything,
     },
     Defect {
-        name: "trailing groups are taken for whole ones",
-        find: "const int height = min(GROUP, n - top);",
-        replace: "const int height = GROUP;",
+        name: "trailing tiles are updated by the rows after their outer block",
+        find: "n = matrix.tiles - p.step;",
+        replace: "n = matrix.tiles - p.step + 1;",
         expect: Expect::Anything,
     },
     Defect {
