@@ -274,17 +274,18 @@ fn compare(device: &Device, case: &Case, seed: u64, report: &mut dyn FnMut(Outco
         + found.mask.iter().zip(&found.weight).filter(|&(&mask, &weight)| mask == 0 && weight != 0.0).count();
     let changed = given.map_or(0, |given| given.iter().zip(&found.mask).filter(|(a, b)| a != b).count());
     tell("guards, mask values and zeros", (spoiled + changed) as f64, 0.0, format!("{} guards", found.guards));
-    tell("choices", expected.choice_excess, bound, String::new());
-    tell("rounded weights", expected.rounding_excess, bound, String::new());
+    let at = |place: usize| format!("({}, {})", place / columns, place % columns);
+    for (what, excess) in [("choices", expected.choice_excess), ("rounded weights", expected.rounding_excess)] {
+        tell(what, excess.amount, bound, at(excess.place));
+    }
     let errors: Vec<f64> = found
         .weight
         .iter()
         .zip(&expected.weight)
         .map(|(&weight, expected)| (f64::from(weight) - expected).abs() / largest)
         .collect();
-    let first_bad = errors.iter().position(|&error| !(error <= bound)).map_or(String::new(), |place| {
-        let (row, column) = (place / columns, place % columns);
-        format!("({row}, {column}): found {}, expected {}", found.weight[place], expected.weight[place])
+    let first_bad = errors.iter().position(|&error| error > bound || error.is_nan()).map_or(String::new(), |place| {
+        format!("{}: found {}, expected {}", at(place), found.weight[place], expected.weight[place])
     });
     tell("weights", largest_of(errors.into_iter()), bound, first_bad);
     let losses = found.loss.iter().zip(&expected.loss);

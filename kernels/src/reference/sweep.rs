@@ -59,10 +59,26 @@ pub struct Swept {
     pub loss: Vec<f64>,
     /// By how much a score that fell exceeds one that stayed, at most, over `largest |W| * largest pivot of the
     /// block`; infinite if a count is not met.
-    pub choice_excess: f64,
+    pub choice_excess: Excess,
     /// By how much a followed rounded weight is further away than the dtype's nearest number, at most, over
     /// `largest |W|`; infinite if it is no number of the dtype.
-    pub rounding_excess: f64,
+    pub rounding_excess: Excess,
+}
+
+/// The largest of several amounts, and where it was found.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Excess {
+    pub amount: f64,
+    /// Row-major position of the weight.
+    pub place: usize,
+}
+
+impl Excess {
+    fn raise(&mut self, amount: f64, place: usize) {
+        if amount > self.amount || amount.is_nan() {
+            *self = Excess { amount, place };
+        }
+    }
 }
 
 struct State<'a> {
@@ -91,8 +107,8 @@ pub fn sweep(problem: &Problem, followed: Option<Followed>) -> Swept {
         weight: vec![0.0; rows * columns],
         mask: followed.map_or(vec![1; rows * columns], |followed| followed.mask.to_vec()),
         loss: vec![0.0; problem.segments.len()],
-        choice_excess: 0.0,
-        rounding_excess: 0.0,
+        choice_excess: Excess::default(),
+        rounding_excess: Excess::default(),
     };
     let projected = vec![0.0; rows * columns];
     let mut state = State { columns, factor: problem.factor, dense, projected, swept, scale, followed };
@@ -150,12 +166,15 @@ impl State<'_> {
         let mask = &self.swept.mask;
         let of = |kept: bool| scores.iter().filter(move |&&(_, place)| (mask[place] != 0) == kept);
         let fallen = of(false).count();
-        let highest_fallen = of(false).fold(f64::NEG_INFINITY, |highest, &(score, _)| highest.max(score));
-        let lowest_kept = of(true).fold(f64::INFINITY, |lowest, &(score, _)| lowest.min(score));
+        let by_score = |a: &&(f64, usize), b: &&(f64, usize)| a.0.total_cmp(&b.0);
+        let highest_fallen = of(false).max_by(by_score);
+        let lowest_kept = of(true).min_by(by_score);
         let largest_pivot = (start..end).map(|column| self.pivot(column)).fold(0.0, f64::max);
-        let excess =
-            if fallen == count { (highest_fallen - lowest_kept) / (self.scale * largest_pivot) } else { f64::INFINITY };
-        self.swept.choice_excess = self.swept.choice_excess.max(excess);
+        if fallen != count {
+            self.swept.choice_excess.raise(f64::INFINITY, scores[0].1);
+        } else if let (Some(fallen), Some(kept)) = (highest_fallen, lowest_kept) {
+            self.swept.choice_excess.raise((fallen.0 - kept.0) / (self.scale * largest_pivot), fallen.1);
+        }
     }
 
     /// Finishes one weight and passes its change on.
@@ -169,7 +188,7 @@ impl State<'_> {
                 let theirs = f64::from(followed.weight[place]);
                 let excess = (theirs - weight).abs() - (round(weight, rounding) - weight).abs();
                 let excess = if round(theirs, rounding) == theirs { excess / self.scale } else { f64::INFINITY };
-                self.swept.rounding_excess = self.swept.rounding_excess.max(excess);
+                self.swept.rounding_excess.raise(excess, place);
                 theirs
             }
             _ => round(weight, rounding),
