@@ -294,7 +294,7 @@ fn sparse_operand(k: usize, element: Element, selector: usize) -> (Matrix, Vec<L
             }
         }
     }
-    // PTX ISA 9.7.14.6.2, .3: a0, a1 are two of columns 4 thread .. + 4 of row group, a2, a3 of row group + 8, and
+    // PTX ISA 9.7.14.6.2: a0, a1 are two of columns 4 thread .. + 4 of row group, a2, a3 of row group + 8, and
     // a4 to a7 the same 16 columns further.
     let registers = fragment(k / 8, true, |lane, i| {
         let row = if i % 4 < 2 { lane / 4 } else { lane / 4 + 8 };

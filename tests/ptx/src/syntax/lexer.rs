@@ -57,7 +57,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token<'_>>, ParseError> {
                 continue;
             }
             b'/' if bytes.get(at + 1) == Some(&b'*') => {
-                let length = text[at..].find("*/").ok_or_else(|| ParseError::new(line, "unclosed comment"))?;
+                let length = text[at + 2..].find("*/").ok_or_else(|| ParseError::new(line, "unclosed comment"))? + 2;
                 line += text[at..at + length].matches('\n').count() as u32;
                 at += length + 2;
                 continue;

@@ -1,7 +1,7 @@
 //! `mma.sp::ordered_metadata.sync.aligned.m16n8k{16,32}.row.col`: D = A B + C with 2:4 sparse A (PTX ISA 9.7.14.6).
 //!
 //! Of each four neighbouring columns of a row of A two are stored. The fragment of the stored values is that of a
-//! dense A with k / 2 columns, B's that of a dense B with k rows (PTX ISA 9.7.14.6.2 to 9.7.14.6.3). Stored columns
+//! dense A with k / 2 columns, B's that of a dense B with k rows (PTX ISA 9.7.14.6.2). Stored columns
 //! 2 q and 2 q + 1 of a row belong to columns 4 q .. 4 q + 4; where, say four bits of metadata: the first index in
 //! bits 0 and 1, the second in bits 2 and 3.
 //!
