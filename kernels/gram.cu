@@ -45,6 +45,9 @@ constexpr int STEP_TF32 = 16;
 constexpr int CHAIN_16BIT = 2048;
 constexpr int CHAIN_TF32 = 256;
 
+// Tokens whose columns are summed in f32; beyond, sums are f64, which consumer GPUs add 64 times slower.
+constexpr int CHAIN_COLUMNS = 64;
+
 // Tile rows per band: 16 x 16 tiles are about what two blocks on each of 132 multiprocessors hold.
 constexpr int BAND = 16;
 
@@ -114,7 +117,7 @@ __device__ __forceinline__ void copy_strip(T* to, const GramItem& item, int toke
         }
     } else {
         const int at = threadIdx.x;
-#pragma unroll 4
+#pragma unroll 8
         for (int k = 0; k < STEP; ++k) {
             const bool valid = token + k < item.tokens && column + at < item.columns;
             const T* from = valid ? x + (token + k) * item.stride + column + at : x;
@@ -128,9 +131,9 @@ __device__ __forceinline__ void copy_strip(T* to, const GramItem& item, int toke
     }
 }
 
-// Sums of the columns 4 L .. 4 L + 3 of a strip, L the lane: in f32 within a step and in f64 beyond.
+// Sums of the columns 4 L .. 4 L + 3 of a strip, L the lane.
 struct ColumnSums {
-    double total[4] = {0.0, 0.0, 0.0, 0.0};
+    float partial[4] = {0.0f, 0.0f, 0.0f, 0.0f};
     // 0, or NaN after an input that is not finite: 0 * x tells both apart with one instruction.
     float probe = 0.0f;
 
@@ -140,7 +143,6 @@ struct ColumnSums {
             T value[4];
         };
         const int lane = threadIdx.x % WARP;
-        float partial[4] = {0.0f, 0.0f, 0.0f, 0.0f};
 #pragma unroll 4
         for (int k = 0; k < STEP; ++k) {
             const Four four = *reinterpret_cast<const Four*>(strip + operand_place<PERIOD>(k, 4 * lane));
@@ -153,39 +155,42 @@ struct ColumnSums {
                 probe = fmaf(0.0f, x, probe);
             }
         }
-#pragma unroll
-        for (int c = 0; c < 4; ++c) total[c] += static_cast<double>(partial[c]);
     }
 
-    __device__ __forceinline__ void store(const GramItem& item, int tile_row) const {
-        const int lane = threadIdx.x % WARP;
+    // Adds what was summed to the sums in f64, and starts again.
+    __device__ __forceinline__ void flush(const GramItem& item, int tile_row) {
+        const int first = tile_row * TILE + threadIdx.x % WARP * 4;
 #pragma unroll
         for (int c = 0; c < 4; ++c) {
-            const int column = tile_row * TILE + 4 * lane + c;
-            if (column < item.columns) item.sums[column] += static_cast<double>(item.scale) * total[c];
+            if (first + c < item.columns)
+                item.sums[first + c] += static_cast<double>(item.scale) * static_cast<double>(partial[c]);
+            partial[c] = 0.0f;
         }
-        if (!__all_sync(ALL_LANES, probe == 0.0f) && lane == 0) item.flags[tile_row] = 1;
+    }
+
+    __device__ __forceinline__ void report(const GramItem& item, int tile_row) const {
+        if (!__all_sync(ALL_LANES, probe == 0.0f) && threadIdx.x % WARP == 0) item.flags[tile_row] = 1;
     }
 };
 
 // H += scale * sums for the quarter's places on and below the diagonal, and starts new sums.
 __device__ __forceinline__ void add_to_triangle(QuarterSums& sums, const GramItem& item, Tile tile, Quarter quarter) {
     float* h = item.h + triangle_tile(tile.i, tile.j);
-    for_each_band(sums, quarter, [&](int row, int column, const float2(&pairs)[PAIRS]) {
+    for_each_row(sums, quarter, [&](int row, int column, const float2(&pairs)[PAIRS]) {
         float2 values[PAIRS];
         // Every place of a tile exists, so that nothing needs to be decided before it is loaded.
 #pragma unroll
         for (int p = 0; p < PAIRS; ++p)
-            values[p] = *reinterpret_cast<float2*>(h + (row + pair_row(p)) * TILE + column + pair_column(p));
+            values[p] = *reinterpret_cast<float2*>(h + row * TILE + column + 8 * p);
 #pragma unroll
         for (int p = 0; p < PAIRS; ++p) {
-            const int matrix_row = tile.i * TILE + row + pair_row(p);
-            const int matrix_column = tile.j * TILE + column + pair_column(p);
+            const int matrix_row = tile.i * TILE + row;
+            const int matrix_column = tile.j * TILE + column + 8 * p;
             // Padding stays 0 even when an input is NaN.
             const bool inside = matrix_row < item.columns;
             if (inside && matrix_column <= matrix_row) values[p].x = fmaf(item.scale, pairs[p].x, values[p].x);
             if (inside && matrix_column < matrix_row) values[p].y = fmaf(item.scale, pairs[p].y, values[p].y);
-            *reinterpret_cast<float2*>(h + (row + pair_row(p)) * TILE + column + pair_column(p)) = values[p];
+            *reinterpret_cast<float2*>(h + row * TILE + column + 8 * p) = values[p];
         }
     });
     clear(sums);
@@ -268,10 +273,14 @@ __device__ __forceinline__ void gram_tile(const GramItem& item, Tile tile, T* op
         } else {
             multiply_step_tf32<T, STEP>(sums, a, b, weights, quarter);
         }
-        const bool chain_ends = (step + 1) % (CHAIN / STEP) == 0 || step + 1 == steps;
-        if (chain_ends && !above) add_to_triangle(sums, item, tile, quarter);
+        const bool last = step + 1 == steps;
+        if (above) {
+            if (last || (step + 1) % (CHAIN_COLUMNS / STEP) == 0) columns.flush(item, tile.i);
+        } else {
+            if (last || (step + 1) % (CHAIN / STEP) == 0) add_to_triangle(sums, item, tile, quarter);
+        }
     }
-    if (above) columns.store(item, tile.i);
+    if (above) columns.report(item, tile.i);
 }
 
 template <typename T, bool FAST>

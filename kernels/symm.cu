@@ -84,19 +84,17 @@ __device__ __forceinline__ void copy_symmetric(float* to, const float* h, int fi
     }
 }
 
-// Writes or adds 16 pairs of this lane to the product, 0 where the mask is 0.
-__device__ __forceinline__ void store_band(const SymmParams& params, int row, int column,
-                                           const float2 (&pairs)[PAIRS], bool first_chain) {
+// Writes or adds 8 pairs of this lane to the product, 0 where the mask is 0.
+__device__ __forceinline__ void store_row(const SymmParams& params, int row, int column,
+                                          const float2 (&pairs)[PAIRS], bool first_chain) {
     bool inside[PAIRS][2], kept[PAIRS][2];
     float before[PAIRS][2];
-    const auto at = [&](int p, int c, int64_t stride) {
-        return (row + pair_row(p)) * stride + column + pair_column(p) + c;
-    };
+    const auto at = [&](int p, int c, int64_t stride) { return row * stride + column + 8 * p + c; };
 #pragma unroll
     for (int p = 0; p < PAIRS; ++p)
 #pragma unroll
         for (int c = 0; c < 2; ++c) {
-            inside[p][c] = row + pair_row(p) < params.rows && column + pair_column(p) + c < params.size;
+            inside[p][c] = row < params.rows && column + 8 * p + c < params.size;
             kept[p][c] = inside[p][c] && (!params.mask || params.mask[at(p, c, params.size)]);
         }
 #pragma unroll
@@ -143,8 +141,8 @@ extern "C" __global__ void __launch_bounds__(TILE_THREADS, 2) symm_f32(const __g
         const bool chain_ends = (step + 1) % (CHAIN / STEP) == 0 || step + 1 == steps;
         if (!chain_ends) continue;
         const bool first_chain = step < CHAIN / STEP;
-        for_each_band(sums, quarter, [&](int tile_row, int tile_column, const float2(&pairs)[PAIRS]) {
-            store_band(params, row + tile_row, j * TILE + tile_column, pairs, first_chain);
+        for_each_row(sums, quarter, [&](int tile_row, int tile_column, const float2(&pairs)[PAIRS]) {
+            store_row(params, row + tile_row, j * TILE + tile_column, pairs, first_chain);
         });
         clear(sums);
     }

@@ -45,27 +45,24 @@ __device__ __forceinline__ void clear(QuarterSums& sums) {
             for (int c = 0; c < 4; ++c) sums[m][n][c] = 0.0f;
 }
 
-// Pairs of neighbours in a row that a lane holds of 16 rows of its quarter.
-constexpr int PAIRS = 16;
+// Pairs of neighbours that a lane holds of a row of its quarter.
+constexpr int PAIRS = 8;
 
-// Calls `visit(row, column, pairs)` for each 16 rows of a quarter: pair p of this lane lies at
-// (row + pair_row(p), column + pair_column(p)), counted from the tile's corner. Sixteen at a time, so that `visit`
-// can start all its loads before it needs the first.
+// Calls `visit(row, column, pairs)` for each row of a quarter: pair p of this lane lies at (row, column + 8 p), counted
+// from the tile's corner. A row at a time, so that `visit` can start all its loads before it needs the first.
 template <typename Visit>
-__device__ __forceinline__ void for_each_band(const QuarterSums& sums, Quarter quarter, Visit visit) {
+__device__ __forceinline__ void for_each_row(const QuarterSums& sums, Quarter quarter, Visit visit) {
     const int lane = threadIdx.x % WARP;
 #pragma unroll
-    for (int m = 0; m < 4; ++m) {
-        float2 pairs[PAIRS];
+    for (int m = 0; m < 4; ++m)
 #pragma unroll
-        for (int p = 0; p < PAIRS; ++p)
-            pairs[p] = make_float2(sums[m][p / 2][p % 2 * 2], sums[m][p / 2][p % 2 * 2 + 1]);
-        visit(quarter.row + m * 16 + lane / 4, quarter.column + lane % 4 * 2, pairs);
-    }
+        for (int half = 0; half < 2; ++half) {
+            float2 pairs[PAIRS];
+#pragma unroll
+            for (int p = 0; p < PAIRS; ++p) pairs[p] = make_float2(sums[m][p][2 * half], sums[m][p][2 * half + 1]);
+            visit(quarter.row + m * 16 + half * 8 + lane / 4, quarter.column + lane % 4 * 2, pairs);
+        }
 }
-
-__device__ __forceinline__ constexpr int pair_row(int p) { return p % 2 * 8; }
-__device__ __forceinline__ constexpr int pair_column(int p) { return p / 2 * 8; }
 
 constexpr int PERIOD_16BIT = 8;
 constexpr int PERIOD_TF32 = 4;

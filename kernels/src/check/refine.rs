@@ -64,8 +64,9 @@ fn case(
 pub fn run(device: &Device, scale: Scale, report: &mut dyn FnMut(Outcome)) -> Result<()> {
     let mut random = Random::new(23);
     let mut shapes = vec![(3, 1, 3), (4, 7, 0), (7, 40, 4), (130, 12, 3), (6, 140, 3)];
+    // More columns than a block has threads, and more rows than one round takes.
+    shapes.extend([(4, 270, 2), (4099, 5, 2)]);
     if scale == Scale::Full {
-        // More rows than one round takes, and more columns than a block has threads.
         shapes.extend([(4100, 130, 5), (200, 1536, 10)]);
     }
     for shape in shapes {

@@ -9,6 +9,9 @@ pub fn assert_passes(device: &Device, run: Check) -> Vec<Outcome> {
     let done = run(device, Scale::Small, &mut |outcome| outcomes.push(outcome));
     done.unwrap_or_else(|error| panic!("after {} cases: {error}", outcomes.len()));
     assert!(!outcomes.is_empty(), "no case ran");
+    for Outcome { kernel, case, error, bound, .. } in &outcomes {
+        println!("{kernel}, {case}: {error:.2e} of {bound:.2e}");
+    }
     let failures: Vec<String> = outcomes
         .iter()
         .filter(|outcome| !outcome.passed())
