@@ -41,4 +41,3 @@ pub use device::{Backend, Device, Launch, Properties};
 pub use error::{Error, Result};
 pub use matrix::{Element, Matrix, MatrixMut, Value};
 pub use pipeline::Tile;
-

@@ -72,6 +72,13 @@ impl TapHessian {
         if self.weight_of_rows <= 0.0 {
             return Err(no_data());
         }
+        if !self.hessian.all_finite()? {
+            return Err(Error::NonFinite {
+                tensor: format!("{}.input", self.tap.name()),
+                found: "NaN or infinity".into(),
+                context: "at some step of the calibration".into(),
+            });
+        }
         let scale = 2.0 / self.weight_of_rows;
         self.hessian.scale(scale as f32)?;
         self.mean = self.hessian.input_sum()?.iter().map(|sum| sum / self.weight_of_tokens).collect();

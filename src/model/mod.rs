@@ -26,8 +26,8 @@ use weights::Weights;
 
 /// Sees the input of every Linear during a forward pass.
 pub trait Observer {
-    /// Called before Linear `module` (diffusers module path) is applied to `input` (f32, last dimension =
-    /// input features).
+    /// Called before Linear `module` (diffusers module path) is applied to `input` (in the engine's dtype for
+    /// activations, last dimension = input features).
     fn observe(&mut self, module: &str, input: &Tensor) -> Result<()>;
 
     /// Called with the result of `block` for each of its token streams, [batch, tokens, width].
@@ -126,7 +126,7 @@ impl Transformer {
         &self.architecture
     }
 
-    /// One forward call: the predicted velocity, in the shape of `hidden_states`. `observer` sees the
+    /// One forward call: the predicted velocity in f32, in the shape of `hidden_states`. `observer` sees the
     /// input of every Linear.
     ///
     /// # Errors
@@ -134,7 +134,7 @@ impl Transformer {
     /// [`crate::Error::Runtime`] if shapes do not fit each other.
     pub fn forward(&self, input: &ForwardInput, observer: &mut dyn Observer) -> Result<Tensor> {
         let engine = &*self.engine;
-        match &self.architecture {
+        let velocity = match &self.architecture {
             Architecture::Sd3(config) => {
                 let mut pass = Pass::new(&self.weights, engine, observer, config.attention_head_dim);
                 sd3::forward(config, &mut pass, input)
@@ -143,7 +143,8 @@ impl Transformer {
                 let mut pass = Pass::new(&self.weights, engine, observer, config.attention_head_dim);
                 flux::forward(config, &mut pass, input)
             }
-        }
+        };
+        velocity?.to_dtype(DType::F32)
     }
 
     /// Weight of a Linear, [rows, columns], in the dtype and on the engine that it is held in.

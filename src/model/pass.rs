@@ -4,7 +4,7 @@ use super::embeddings::Rope;
 use super::weights::Weights;
 use super::{Observer, taps};
 use crate::error::Result;
-use crate::ops::{self, Engine, Qkv, Tensor};
+use crate::ops::{self, DType, Engine, Qkv, Tensor};
 
 /// Epsilon of every layer norm and RMS norm.
 const EPS: f32 = 1e-6;
@@ -15,6 +15,8 @@ pub(super) struct Pass<'a> {
     pub engine: &'a dyn Engine,
     observer: &'a mut dyn Observer,
     head_dim: usize,
+    /// The dtype of everything between the Linears.
+    pub activations: DType,
 }
 
 /// Names of the three projections of an attention and of its query and key norms, relative to it.
@@ -34,11 +36,12 @@ pub(super) const ADDED: Projections = Projections {
 
 impl<'a> Pass<'a> {
     pub fn new(weights: &'a Weights, engine: &'a dyn Engine, observer: &'a mut dyn Observer, head_dim: usize) -> Self {
-        Pass { weights, engine, observer, head_dim }
+        Pass { weights, engine, observer, head_dim, activations: engine.activations(weights.dtype()) }
     }
 
     /// Shows `x` to the observer, then applies Linear `module`.
     pub fn linear(&mut self, module: &str, x: &Tensor) -> Result<Tensor> {
+        let x = &x.to_dtype(self.activations)?;
         self.observer.observe(module, x)?;
         let weight = self.weights.get(&format!("{module}.weight"))?;
         ops::linear(x, weight, self.weights.find(&format!("{module}.bias")))

@@ -6,7 +6,7 @@ use super::joint_block::{self, Kind, Streams};
 use super::pass::Pass;
 use crate::checkpoint::config::Sd3Config;
 use crate::error::{Error, Result};
-use crate::ops::{self, DType, Tensor};
+use crate::ops::{self, Tensor};
 
 pub(super) fn forward(config: &Sd3Config, pass: &mut Pass, input: &ForwardInput) -> Result<Tensor> {
     let (_, _, height, width) = input.hidden_states.dims4()?;
@@ -39,7 +39,8 @@ fn embed_patches(pass: &Pass, latents: &Tensor, grid: [usize; 2], patch: usize) 
     let kernel = pass.weights.get("pos_embed.proj.weight")?;
     let features = kernel.dim(0)?;
     let weight = kernel.reshape([features, kernel.elements() / features.max(1)])?;
-    let patches = ops::linear(&patchify(latents, patch)?, &weight, pass.weights.find("pos_embed.proj.bias"))?;
+    let patches = patchify(latents, patch)?.to_dtype(pass.activations)?;
+    let patches = ops::linear(&patches, &weight, pass.weights.find("pos_embed.proj.bias"))?;
     let positions = crop_positions(pass.weights.get("pos_embed.pos_embed")?, grid)?;
-    ops::add(patches, &positions.to_dtype(DType::F32)?)
+    ops::add(patches, &positions.to_dtype(pass.activations)?)
 }

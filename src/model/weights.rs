@@ -10,6 +10,7 @@ use crate::ops::{DType, Engine, Tensor};
 /// Tensors by their name in the checkpoint, all of one dtype.
 pub(super) struct Weights {
     tensors: HashMap<String, Tensor>,
+    dtype: DType,
 }
 
 impl Weights {
@@ -22,7 +23,7 @@ impl Weights {
             let tensor = Tensor::from_vec(values, shape)?.to_dtype(dtype)?;
             tensors.insert(name.clone(), engine.upload(&tensor)?);
         }
-        Ok(Weights { tensors })
+        Ok(Weights { tensors, dtype })
     }
 
     pub fn get(&self, name: &str) -> Result<&Tensor> {
@@ -42,6 +43,11 @@ impl Weights {
         let tensor = tensor.to_dtype(self.get(name)?.dtype())?;
         self.tensors.insert(name.to_string(), engine.upload(&tensor)?);
         Ok(())
+    }
+
+    /// The dtype of all tensors.
+    pub fn dtype(&self) -> DType {
+        self.dtype
     }
 
     pub fn bytes(&self) -> usize {

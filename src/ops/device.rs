@@ -5,7 +5,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::{Engine, cpu_engine};
-use crate::error::{Error, Result};
+#[cfg(not(feature = "cuda"))]
+use crate::error::Error;
+use crate::error::Result;
 
 /// A device as users name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +23,7 @@ impl Device {
     /// The engine of the device. [`Device::Auto`] says in the log which one it chose.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if this build or this machine has no such device.
+    /// [`Error::NoGpu`](crate::Error::NoGpu) if this build or this machine has no such device.
     pub fn engine(self) -> Result<Arc<dyn Engine>> {
         match self {
             Device::Cpu => Ok(cpu_engine()),
@@ -39,16 +41,17 @@ impl Device {
 }
 
 /// The engine of GPU `index`.
+#[cfg(feature = "cuda")]
+use super::cuda::cuda_engine;
+
+/// The engine of GPU `index`, which a build for the CPU does not have.
+#[cfg(not(feature = "cuda"))]
 fn cuda_engine(index: usize) -> Result<Arc<dyn Engine>> {
-    Err(Error::Unsupported {
-        what: "--device".into(),
-        found: format!(
-            "{} in a build for the CPU only (for a CUDA build run scripts/cuda-toolkit, then cargo build --release \
-             --features cuda)",
-            Device::Cuda(index)
-        ),
-        supported: "auto, cpu".into(),
-    })
+    let device = Device::Cuda(index);
+    Err(Error::NoGpu(format!(
+        "--device {device}: this build computes on the CPU only; {}",
+        crate::doctor::HOW_TO_GET_CUDA
+    )))
 }
 
 impl fmt::Display for Device {

@@ -23,6 +23,10 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// `cpu`. Tensors can meet in an operation if their engines have equal names.
     fn name(&self) -> &str;
 
+    /// The dtype of activations for weights held as `weights`; every tensor that the operations below combine is of
+    /// it, but for weights, biases, angles and the latents' arithmetic.
+    fn activations(&self, weights: DType) -> DType;
+
     /// Bytes that tensors and Hessians may still take; `None` where the system does not tell.
     fn available_memory(&self) -> Option<u64>;
 

@@ -1,7 +1,8 @@
 //! The operations of the forward pass on tensors: shapes, dtypes and engines are checked here, the arithmetic is
 //! done by the engine that holds the tensors.
 //!
-//! All inputs are f32 except the weights of [`linear`] and [`rms_norm`], which are widened at use. Operations
+//! Inputs are of the engine's dtype for activations (f32 on the CPU); the weights of [`linear`] and [`rms_norm`] may
+//! be narrower. Operations
 //! that take a tensor by value work in place if nobody else shares its values, else on a copy.
 //!
 //! Every function fails with [`Error::Runtime`](crate::Error::Runtime) if shapes, dtypes or engines do not fit
@@ -38,13 +39,13 @@ pub fn attention(streams: &[Qkv], head_dim: usize) -> Result<Vec<Tensor>> {
 }
 
 /// x weight^T + bias: x [.., columns], weight [features, columns], one bias per feature; the result is
-/// [.., features] in f32.
+/// [.., features] in the dtype of x.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (features, columns) = weight.dims2()?;
     if x.dims().last() != Some(&columns) {
         return Err(refuse(format!("linear: input {:?} on weight {:?}", x.dims(), weight.dims())));
     }
-    expect_f32(x, "linear: input")?;
+    expect_activation(x, "linear: input")?;
     if let Some(bias) = bias {
         expect_shape(bias, &[features], "linear: bias")?;
     }
@@ -56,7 +57,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 /// shift [batch, width].
 pub fn layer_norm_modulate(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f32) -> Result<Tensor> {
     let (batch, _, width) = x.dims3()?;
-    expect_f32(x, "layer_norm_modulate: x")?;
+    expect_activation(x, "layer_norm_modulate: x")?;
     expect(scale, &[batch, width], "layer_norm_modulate: scale")?;
     expect(shift, &[batch, width], "layer_norm_modulate: shift")?;
     one_engine("layer_norm_modulate", &[x, scale, shift])?.layer_norm_modulate(x, scale, shift, eps)
@@ -65,7 +66,7 @@ pub fn layer_norm_modulate(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f32)
 /// residual + gate * x: residual and x [batch, tokens, width], gate [batch, width].
 pub fn gated_residual(residual: &Tensor, gate: &Tensor, x: &Tensor) -> Result<Tensor> {
     let (batch, tokens, width) = residual.dims3()?;
-    expect_f32(residual, "gated_residual: residual")?;
+    expect_activation(residual, "gated_residual: residual")?;
     expect(x, &[batch, tokens, width], "gated_residual: x")?;
     expect(gate, &[batch, width], "gated_residual: gate")?;
     one_engine("gated_residual", &[residual, gate, x])?.gated_residual(residual, gate, x)
@@ -73,13 +74,13 @@ pub fn gated_residual(residual: &Tensor, gate: &Tensor, x: &Tensor) -> Result<Te
 
 /// GELU (tanh approximation) in place.
 pub fn gelu(x: Tensor) -> Result<Tensor> {
-    expect_f32(&x, "gelu: x")?;
+    expect_activation(&x, "gelu: x")?;
     x.engine().gelu(x)
 }
 
 /// SiLU, x / (1 + e^-x), in place.
 pub fn silu(x: Tensor) -> Result<Tensor> {
-    expect_f32(&x, "silu: x")?;
+    expect_activation(&x, "silu: x")?;
     x.engine().silu(x)
 }
 
@@ -89,8 +90,9 @@ pub fn rms_norm(x: Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
     if group == 0 || !width.is_multiple_of(group) {
         return Err(refuse(format!("rms_norm: width {width} is not a multiple of {group}")));
     }
-    expect_f32(&x, "rms_norm: x")?;
-    one_engine("rms_norm", &[&x, weight])?.rms_norm(x, &weight.to_dtype(DType::F32)?, eps)
+    expect_activation(&x, "rms_norm: x")?;
+    let (engine, dtype) = (one_engine("rms_norm", &[&x, weight])?, x.dtype());
+    engine.rms_norm(x, &weight.to_dtype(dtype)?, eps)
 }
 
 /// Rotary position embedding in place: x [batch, tokens, heads * head_dim]; cos and sin
@@ -98,9 +100,11 @@ pub fn rms_norm(x: Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
 pub fn rope(x: Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     let (_, tokens, width) = x.dims3()?;
     let pairs = cos.dim(1)?;
-    expect_f32(&x, "rope: x")?;
-    expect(cos, &[tokens, pairs], "rope: cos")?;
-    expect(sin, &[tokens, pairs], "rope: sin")?;
+    expect_activation(&x, "rope: x")?;
+    for (angles, what) in [(cos, "rope: cos"), (sin, "rope: sin")] {
+        expect_f32(angles, what)?;
+        expect_shape(angles, &[tokens, pairs], what)?;
+    }
     if pairs == 0 || !width.is_multiple_of(2 * pairs) {
         return Err(refuse(format!("rope: width {width} is not a multiple of the head dimension {}", 2 * pairs)));
     }
@@ -109,7 +113,7 @@ pub fn rope(x: Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
 
 /// x + y in place; y has the shape of x, or of x without its first axes, and is then repeated.
 pub fn add(x: Tensor, y: &Tensor) -> Result<Tensor> {
-    expect_f32(&x, "add: x")?;
+    expect_activation(&x, "add: x")?;
     expect(y, &x.dims()[x.rank().saturating_sub(y.rank())..], "add: y")?;
     one_engine("add", &[&x, y])?.add(x, y)
 }
@@ -117,7 +121,8 @@ pub fn add(x: Tensor, y: &Tensor) -> Result<Tensor> {
 /// x + scale * y in place; both of the same shape.
 pub fn add_scaled(x: Tensor, scale: f32, y: &Tensor) -> Result<Tensor> {
     expect_f32(&x, "add_scaled: x")?;
-    expect(y, x.dims(), "add_scaled: y")?;
+    expect_f32(y, "add_scaled: y")?;
+    expect_shape(y, x.dims(), "add_scaled: y")?;
     one_engine("add_scaled", &[&x, y])?.add_scaled(x, scale, y)
 }
 
@@ -133,13 +138,23 @@ pub fn guidance(branches: &Tensor, scale: f32) -> Result<Tensor> {
 
 /// Whether no value of x is NaN or infinite.
 pub fn is_finite(x: &Tensor) -> Result<bool> {
-    expect_f32(x, "is_finite: x")?;
+    expect_activation(x, "is_finite: x")?;
     x.engine().is_finite(x)
 }
 
 fn expect(tensor: &Tensor, dims: &[usize], what: &str) -> Result<()> {
-    expect_f32(tensor, what)?;
+    expect_activation(tensor, what)?;
     expect_shape(tensor, dims, what)
+}
+
+/// Refuses a dtype that the tensor's engine holds no activations in.
+fn expect_activation(tensor: &Tensor, what: &str) -> Result<()> {
+    let (dtype, engine) = (tensor.dtype(), tensor.engine());
+    let expected = engine.activations(dtype);
+    if dtype == expected {
+        return Ok(());
+    }
+    Err(refuse(format!("{what} is {dtype}, expected {expected} on {}", engine.name())))
 }
 
 fn expect_f32(tensor: &Tensor, what: &str) -> Result<()> {

@@ -24,6 +24,13 @@ pub trait Hessian: fmt::Debug + Send {
     /// [`Error::Runtime`] for inputs of another width; those of the engine.
     fn add(&mut self, inputs: &Tensor, weight: f64) -> Result<bool>;
 
+    /// Whether every input so far was finite. An engine that works ahead of its caller knows it here, not in
+    /// [`Hessian::add`].
+    ///
+    /// # Errors
+    /// Those of the engine.
+    fn all_finite(&self) -> Result<bool>;
+
     /// Multiplies H.
     ///
     /// # Errors

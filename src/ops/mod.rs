@@ -1,10 +1,12 @@
 //! The numerical operations, each under the name that its CUDA kernel has: `gram`, `factor`, `sweep`,
 //! `refine`; and those of the forward pass as functions on tensors. They know matrices and no tensor names.
 //!
-//! Callers take every operation from here and never name an engine; `cpu` is the only one so far, and the
-//! reference for any other.
+//! Callers take every operation from here and never name an engine: `cpu`, the reference, or `cuda`, which builds
+//! with the feature of that name have.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod device;
 mod dtype;
 mod engine;

@@ -15,9 +15,8 @@ pub fn run(timer: &Timer, report: &mut dyn FnMut(Measurement)) -> Result<()> {
     for size in [3072, 9728, 12288, 15360] {
         let matrix = diagonally_dominant(size);
         let hessian = PackedTriangle::from_lower(timer.device(), size, &matrix, "a matrix to factor")?;
-        let time = timer.time(&mut || {
-            factor(timer.device(), &[FactorInput { hessian: &hessian, dampening: 0.01 }]).map(|_| ())
-        })?;
+        let time = timer
+            .time(&mut || factor(timer.device(), &[FactorInput { hessian: &hessian, dampening: 0.01 }]).map(|_| ()))?;
         let peer = peer(timer, "cuSOLVER potrf, potri, potrf", |timer| {
             let original = Buffer::from_slice(timer.device(), &matrix, "a matrix to factor")?;
             let mut work = Buffer::uninitialised(timer.device(), matrix.len(), "a matrix to factor")?;

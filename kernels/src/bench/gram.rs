@@ -31,9 +31,8 @@ pub fn run(timer: &Timer, report: &mut dyn FnMut(Measurement)) -> Result<()> {
 fn measure<T>(timer: &Timer, x: Matrix, pointer: Pointer<T>, report: &mut dyn FnMut(Measurement)) -> Result<()> {
     let (tokens, columns, element) = (x.rows(), x.columns(), x.element());
     let mut sums = GramSums::zeros(timer.device(), columns)?;
-    let time = timer.time(&mut || {
-        gram(timer.device(), &mut [GramInput { x, weights: RowWeights::All(1.0), into: &mut sums }])
-    })?;
+    let time = timer
+        .time(&mut || gram(timer.device(), &mut [GramInput { x, weights: RowWeights::All(1.0), into: &mut sums }]))?;
     let peer = peer(timer, "cuBLASLt X^T X", |timer| {
         let gemm = Gemm::new(timer.driver(), Product::Gram { tokens, columns }, element)?;
         let full: Buffer<f32> = Buffer::uninitialised(timer.device(), columns * columns, "a full product")?;

@@ -33,10 +33,8 @@ pub fn run(timer: &Timer, report: &mut dyn FnMut(Measurement)) -> Result<()> {
         let dense = timer.random_f32(rows * columns)?;
         let mut weight = Buffer::uninitialised(device, dense.len(), "weights")?;
         let counts = [vec![rows * BLOCK / 2; columns / BLOCK]];
-        let selections = [
-            ("50 %", Selection::Unstructured { counts: &counts }),
-            ("2:4", Selection::NM { keep: 2, of: 4 }),
-        ];
+        let selections =
+            [("50 %", Selection::Unstructured { counts: &counts }), ("2:4", Selection::NM { keep: 2, of: 4 })];
         for (name, selection) in selections {
             let input = SweepInput {
                 factor: &factored.triangle,

@@ -28,6 +28,10 @@ impl Engine for Cpu {
         "cpu"
     }
 
+    fn activations(&self, _: DType) -> DType {
+        DType::F32
+    }
+
     fn available_memory(&self) -> Option<u64> {
         crate::memory::available()
     }

@@ -40,6 +40,10 @@ impl Hessian for Accumulator {
         Ok(finite)
     }
 
+    fn all_finite(&self) -> Result<bool> {
+        Ok(self.input_sum.iter().all(|sum| sum.is_finite()))
+    }
+
     fn scale(&mut self, factor: f32) -> Result<()> {
         self.matrix.scale(factor);
         Ok(())

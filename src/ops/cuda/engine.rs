@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use obsdiff_kernels::attention::{Stream, attention};
 use obsdiff_kernels::driver::Driver;
-use obsdiff_kernels::rearrange::{Permutation, copy_rows, permute};
+use obsdiff_kernels::rearrange::{self, copy_rows, strided_copy};
 use obsdiff_kernels::{Device, MatrixMut, elementwise, gemm, normalize};
 
 use super::Values;
@@ -103,12 +103,11 @@ impl Engine for Cuda {
     }
 
     fn strided_copy(&self, x: &Tensor, at: &Strided) -> Result<Tensor> {
-        let axes = at.shape.iter().copied().zip(at.strides.iter().copied());
-        let longer: Vec<(usize, usize)> = axes.filter(|&(length, _)| length != 1).collect();
-        let permutation = Permutation::new(at.offset, &longer)?;
         let mut values = self.uninitialised(x.dtype(), &at.shape)?;
+        let length = at.shape.iter().product();
+        let places = rearrange::Strided { offset: at.offset, shape: &at.shape, strides: &at.strides };
         let from = x.gpu_values()?.matrix(1, x.elements())?;
-        permute(&self.device, &mut values.matrix_mut(1, permutation.len())?, from, &permutation)?;
+        strided_copy(&self.device, &mut values.matrix_mut(1, length)?, from, &places)?;
         Ok(self.tensor(values, &at.shape))
     }
 
@@ -135,8 +134,7 @@ impl Engine for Cuda {
     }
 
     fn is_finite(&self, x: &Tensor) -> Result<bool> {
-        let values = x.to_dtype(DType::F32)?.to_vec()?;
-        Ok(values.iter().all(|value| value.is_finite()))
+        Ok(elementwise::is_finite(&self.device, matrix(x)?)?)
     }
 
     fn add(&self, x: Tensor, y: &Tensor) -> Result<Tensor> {
@@ -204,9 +202,11 @@ impl Engine for Cuda {
     }
 
     fn gated_residual(&self, residual: &Tensor, gate: &Tensor, x: &Tensor) -> Result<Tensor> {
-        self.in_place(residual.clone(), |sum| {
-            Ok(elementwise::gated_residual(&self.device, sum, matrix(gate)?, matrix(x)?)?)
-        })
+        let (rows, columns) = rows_of(residual);
+        let mut values = self.uninitialised(residual.dtype(), residual.dims())?;
+        let mut out = values.matrix_mut(rows, columns)?;
+        elementwise::gated_residual(&self.device, &mut out, matrix(residual)?, matrix(gate)?, matrix(x)?)?;
+        Ok(self.tensor(values, residual.dims()))
     }
 
     fn rms_norm(&self, x: Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
@@ -225,4 +225,3 @@ impl Engine for Cuda {
         Ok(Box::new(Accumulator::from_host(self, &matrix)?))
     }
 }
-

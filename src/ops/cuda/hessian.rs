@@ -34,7 +34,7 @@ impl Accumulator {
     pub fn from_host(engine: &Cuda, matrix: &Symmetric) -> Result<Self> {
         let mut accumulator = Self::new(engine, matrix.size())?;
         let device = engine.device();
-        accumulator.sums.h = PackedTriangle::from_lower(device, matrix.size(), matrix.rows(), "Hessian")?;
+        accumulator.sums.h = PackedTriangle::from_lower(device, matrix.size(), matrix.as_slice(), "Hessian")?;
         Ok(accumulator)
     }
 }
@@ -46,7 +46,10 @@ impl Hessian for Accumulator {
 
     fn add(&mut self, inputs: &Tensor, weight: f64) -> Result<bool> {
         let x = rows_of(inputs, self.columns())?;
-        gram(self.engine.device(), &mut [GramInput { x, weights: RowWeights::All(weight as f32), into: &mut self.sums }])?;
+        gram(
+            self.engine.device(),
+            &mut [GramInput { x, weights: RowWeights::All(weight as f32), into: &mut self.sums }],
+        )?;
         // Looking at the flags would wait for the GPU; `all_finite` does once.
         Ok(true)
     }
@@ -207,7 +210,7 @@ pub fn solve_bytes(rows: &[usize], columns: usize, block_size: usize, refined: b
     let weights = 2 * float * (rows.iter().sum::<usize>() * columns) as u64;
     let largest = rows.iter().copied().max().unwrap_or(0);
     let mask = (largest * columns) as u64;
-    let sweep = factor_bytes(columns) + sweep_bytes(&[largest], columns, block_size, 0);
+    let sweep = factor_bytes(columns) + sweep_bytes(&[largest], columns, block_size);
     let refine = if refined { refine_bytes(largest, columns) + mask } else { 0 };
     let measure = energy_bytes(largest, columns) + 2 * mask * float;
     weights + sweep.max(refine).max(measure)

@@ -13,6 +13,8 @@ use std::sync::Arc;
 use storage::Storage;
 pub(super) use storage::{Element, Values};
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::{DType, Engine};
 use crate::error::{Error, Result};
 
@@ -294,6 +296,38 @@ impl Tensor {
     pub(super) fn host_values(&self) -> Result<&Values> {
         match &self.storage {
             Storage::Host(values) => Ok(values),
+            #[cfg(feature = "cuda")]
+            Storage::Gpu(..) => Err(refuse(format!("expected values in host memory, found {self:?}"))),
+        }
+    }
+
+    /// A tensor of values in the memory of a GPU, which are as many as the shape holds.
+    #[cfg(feature = "cuda")]
+    pub(super) fn on_gpu(values: cuda::Values, engine: cuda::Cuda, shape: &[usize]) -> Self {
+        Tensor { shape: shape.to_vec(), storage: Storage::Gpu(values, engine) }
+    }
+
+    /// The values of a tensor in the memory of a GPU.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] for another engine.
+    #[cfg(feature = "cuda")]
+    pub(super) fn gpu_values(&self) -> Result<&cuda::Values> {
+        match &self.storage {
+            Storage::Gpu(values, _) => Ok(values),
+            Storage::Host(_) => Err(refuse(format!("expected values on a GPU, found {self:?}"))),
+        }
+    }
+
+    /// The shape and the values of a tensor in the memory of a GPU.
+    ///
+    /// # Errors
+    /// Those of [`Tensor::gpu_values`].
+    #[cfg(feature = "cuda")]
+    pub(super) fn into_gpu_values(self) -> Result<(Vec<usize>, cuda::Values)> {
+        match self.storage {
+            Storage::Gpu(values, _) => Ok((self.shape, values)),
+            Storage::Host(_) => Err(refuse(format!("expected values on a GPU, found {:?} in host memory", self.shape))),
         }
     }
 

@@ -4,24 +4,32 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 
+#[cfg(feature = "cuda")]
+use crate::ops::cuda;
 use crate::ops::{DType, Engine, cpu_engine};
 
 /// Where the values of a tensor lie.
 #[derive(Clone)]
 pub(super) enum Storage {
     Host(Values),
+    #[cfg(feature = "cuda")]
+    Gpu(cuda::Values, cuda::Cuda),
 }
 
 impl Storage {
     pub fn dtype(&self) -> DType {
         match self {
             Storage::Host(values) => values.dtype(),
+            #[cfg(feature = "cuda")]
+            Storage::Gpu(values, _) => values.dtype(),
         }
     }
 
     pub fn engine(&self) -> Arc<dyn Engine> {
         match self {
             Storage::Host(_) => cpu_engine(),
+            #[cfg(feature = "cuda")]
+            Storage::Gpu(_, engine) => Arc::new(engine.clone()),
         }
     }
 }
