@@ -246,6 +246,8 @@ pub(crate) struct Transfer {
     pub elements: u32,
     pub strength: Strength,
     pub offset: i64,
+    /// Bytes that a load needs; the others may be unwritten, or be written by somebody else meanwhile.
+    pub used: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

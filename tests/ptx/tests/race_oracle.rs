@@ -112,12 +112,7 @@ impl Oracle {
         let clock = &self.clocks[thread.index()];
         self.past[byte].iter().any(|past| {
             let writes = is_write(kind) || is_write(past.kind);
-            let strong = match (scope_of(kind), scope_of(past.kind)) {
-                (Some(mine), Some(theirs)) => {
-                    thread.block == past.thread.block || mine == Scope::Device && theirs == Scope::Device
-                }
-                _ => false,
-            };
+            let strong = morally_strong(thread, kind, past);
             let own = thread.index() == past.thread.index();
             writes && !strong && !own && clock[past.thread.index()] < past.time
         })
@@ -126,6 +121,13 @@ impl Oracle {
     fn record(&mut self, thread: Thread, kind: AccessKind, offset: usize, bytes: usize) {
         let time = self.clocks[thread.index()][thread.index()];
         for byte in offset..offset + bytes {
+            if matches!(kind, AccessKind::Atomic { .. } | AccessKind::Reduce { .. }) {
+                // The write that an atomic observes is ordered before all that the atomic is ordered before.
+                let last = self.past[byte].iter().rposition(|past| is_write(past.kind));
+                if let Some(last) = last.filter(|&last| morally_strong(thread, kind, &self.past[byte][last])) {
+                    self.past[byte].remove(last);
+                }
+            }
             self.past[byte].push(Past { thread, time, kind });
         }
         let (order, scope, reads, writes, modifies) = match kind {
@@ -165,6 +167,16 @@ impl Oracle {
             }
             join(&mut released.blocks[thread.block as usize], &near);
         }
+    }
+}
+
+/// Whether both are strong in scopes that include each other.
+fn morally_strong(thread: Thread, kind: AccessKind, past: &Past) -> bool {
+    match (scope_of(kind), scope_of(past.kind)) {
+        (Some(mine), Some(theirs)) => {
+            thread.block == past.thread.block || mine == Scope::Device && theirs == Scope::Device
+        }
+        _ => false,
     }
 }
 

@@ -98,7 +98,12 @@ fn load(b: &mut Builder<'_>, i: &Instruction, mut opcode: Opcode<'_>) -> Result<
         keep = b.bits_of(item, scalar);
     }
     let signed = scalar.sort() == Sort::Signed;
-    let transfer = Transfer { space, bytes: scalar.bytes(), signed, keep, elements, strength, offset };
+    let all = u32::MAX >> (32 - scalar.bytes() * elements);
+    let used = i.used_bytes.unwrap_or(all);
+    if used & !all != 0 || (used != all && strength != Strength::Weak) {
+        return Err(opcode.error(format!("the pragma's mask {used:#x} does not fit this load")));
+    }
+    let transfer = Transfer { space, bytes: scalar.bytes(), signed, keep, elements, strength, offset, used };
     b.emit(Op::Load { transfer, noncoherent }, destinations, vec![base]);
     Ok(())
 }
@@ -120,7 +125,8 @@ fn store(b: &mut Builder<'_>, i: &Instruction, mut opcode: Opcode<'_>) -> Result
         sources.push(b.source_fitting(item, scalar, Fit::Wider, i.line)?);
     }
     let bytes = scalar.bytes();
-    let transfer = Transfer { space, bytes, signed: false, keep: scalar.bits(), elements, strength, offset };
+    let used = u32::MAX >> (32 - bytes * elements);
+    let transfer = Transfer { space, bytes, signed: false, keep: scalar.bits(), elements, strength, offset, used };
     b.emit(Op::Store(transfer), Vec::new(), sources);
     Ok(())
 }

@@ -44,6 +44,9 @@ fn decode_instruction(builder: &mut Builder<'_>, instruction: &Instruction) -> R
         return Err(opcode.error(format!("`{name}` is not interpreted: only a GPU can show what it does")));
     }
     let name = opcode.name();
+    if instruction.used_bytes.is_some() && name != "ld" {
+        return Err(opcode.error("the pragma \"used_bytes_mask\" stands before no load"));
+    }
     match name {
         "bra" | "brx" | "call" | "ret" | "exit" | "trap" => control::decode(builder, instruction, opcode),
         "mov" | "selp" | "slct" | "cvta" | "isspacep" | "setp" | "set" | "testp" => {

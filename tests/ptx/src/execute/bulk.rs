@@ -41,7 +41,7 @@ impl Run<'_> {
         let targets = self.groups(Space::Shared, &to, bytes, mask)?;
         let target = targets[0].offsets;
         // Every source address must be aligned; only bytes that are copied must exist.
-        for lane in lanes(mask).filter(|&lane| from[lane] % u64::from(bytes) != 0) {
+        if let Some(lane) = lanes(mask).find(|&lane| from[lane] % u64::from(bytes) != 0) {
             let detail = format!("cp.async of {bytes} bytes from {}", self.describe(Space::Global, from[lane]));
             return stop(FaultKind::Misaligned, Some(lane as u32), detail);
         }

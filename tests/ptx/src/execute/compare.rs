@@ -119,7 +119,7 @@ impl Run<'_> {
             Truth::OnesPair => 0xffff,
         };
         let bit = |mask: u32, lane: usize| u64::from(mask >> lane & 1);
-        let result = std::array::from_fn(|lane| one * bit(low, lane) | (one * bit(high, lane)) << 16);
+        let result = std::array::from_fn(|lane| (one * bit(low, lane)) | (one * bit(high, lane)) << 16);
         self.warp.set(d[0], mask, &result);
     }
 

@@ -30,6 +30,22 @@ fn sign_extend(value: u64, bytes: u32, keep: u32) -> u64 {
     wide & (u64::MAX >> (64 - keep))
 }
 
+/// The parts of a load that are looked at, as offset and size: all of it at once, or element by element, or, of an
+/// element that is used in part, byte by byte.
+fn pieces(transfer: &Transfer) -> impl Iterator<Item = (u32, u32)> + use<> {
+    let Transfer { bytes, elements, used, .. } = *transfer;
+    let whole = used == u32::MAX >> (32 - bytes * elements);
+    let element = u32::MAX >> (32 - bytes);
+    let parts = (0..if whole { 0 } else { elements }).flat_map(move |at| {
+        let used = used >> (at * bytes) & element;
+        let by_byte = used != element;
+        let parts = if by_byte { bytes } else { 1 };
+        let size = if by_byte { 1 } else { bytes };
+        (0..parts).filter(move |&part| used >> part & 1 != 0).map(move |part| (at * bytes + part, size))
+    });
+    whole.then_some((0, bytes * elements)).into_iter().chain(parts)
+}
+
 impl Run<'_> {
     /// `groups` of the lanes' addresses; an access of one instruction rarely needs more than one.
     pub(super) fn groups(&self, space: Space, addresses: &[u64; 32], bytes: u32, mask: u32) -> Outcome<Vec<Group>> {
@@ -54,9 +70,12 @@ impl Run<'_> {
             Strength::Strong { order, scope } => AccessKind::StrongRead { order, scope },
         };
         for group in self.groups(transfer.space, &addresses, bytes, mask)? {
-            self.before_read(pc, &group, kind, bytes)?;
-            if noncoherent {
-                self.note_noncoherent(&group, bytes)?;
+            for (skip, piece) in pieces(transfer) {
+                let part = Group { offsets: group.offsets.map(|offset| offset + skip), ..group };
+                self.before_read(pc, &part, kind, piece)?;
+                if noncoherent {
+                    self.note_noncoherent(&part, piece)?;
+                }
             }
             let lane_bytes = self.warp.local_bytes as usize;
             let (data, stride): (&[u8], usize) = match group.home {

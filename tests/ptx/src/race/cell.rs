@@ -15,13 +15,15 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    const FLAGS: u32 = 4;
+    const FLAGS: u32 = 5;
     pub const WRITES: u32 = 1;
     pub const STRONG: u32 = 2;
     /// Strong in a scope wider than the block.
     pub const DEVICE: u32 = 4;
     /// An unfinished `cp.async`.
     pub const IN_FLIGHT: u32 = 8;
+    /// Reads and writes in one: an atomic.
+    pub const MODIFIES: u32 = 16;
 
     pub fn new(warp: u32, flags: u32, lanes: u32, epoch: u32, place: u32) -> Self {
         debug_assert!(warp < 1 << (32 - Self::FLAGS));
@@ -168,6 +170,8 @@ impl Cell {
 struct Extra {
     /// Sorted by `who`.
     stamps: Vec<Stamp>,
+    /// The last strong write, if it is the last write.
+    latest: Stamp,
     /// The cells of the four bytes, once their histories differ.
     bytes: Option<Box<[Cell; 4]>>,
 }
@@ -212,6 +216,7 @@ impl Pool {
                 bytes.iter_mut().for_each(|byte| self.release(byte));
             }
             self.extras[slot].stamps.clear();
+            self.extras[slot].latest = Stamp::default();
             self.free.push(slot as u32);
             cell.extra = 0;
         }
@@ -258,7 +263,7 @@ impl Pool {
         let bytes = Box::new(std::array::from_fn(|_| self.duplicate(cell)));
         self.release(cell);
         *cell = Cell {
-            extra: Cell::SPLIT | self.take(Extra { stamps: Vec::new(), bytes: Some(bytes) }),
+            extra: Cell::SPLIT | self.take(Extra { bytes: Some(bytes), ..Extra::default() }),
             ..Cell::default()
         };
     }
@@ -316,8 +321,33 @@ impl Pool {
             now.test(earlier)?;
         }
         self.test_extras(cell, now)?;
+        if now.stamp.is(Stamp::MODIFIES) {
+            self.observe(cell, now);
+        }
         self.record(cell, now);
+        if now.stamp.is(Stamp::WRITES) {
+            let slot = cell.slot().expect("a strong access is among the extras");
+            self.extras[slot].latest = now.stamp;
+        }
         Ok(())
+    }
+
+    /// An atomic observes the last strong write: what comes after the atomic comes after that write too, with no fence
+    /// needed (PTX ISA 8.9.5: observation order before base causality order). The record of the atomic stands for both.
+    fn observe(&mut self, cell: &mut Cell, now: &Now) {
+        let Some(slot) = cell.slot() else { return };
+        let Extra { stamps, latest, .. } = &mut self.extras[slot];
+        if !latest.is_some() || !now.morally_strong_with(latest) {
+            return;
+        }
+        let is_latest =
+            |stamp: &Stamp| (stamp.who, stamp.epoch, stamp.place) == (latest.who, latest.epoch, latest.place);
+        if let Some(at) = stamps.iter().position(is_latest) {
+            stamps[at].lanes &= !latest.lanes;
+            if stamps[at].lanes == 0 {
+                stamps.remove(at);
+            }
+        }
     }
 
     fn test_extras(&self, cell: &Cell, now: &Now) -> Result<(), Race> {

@@ -14,6 +14,8 @@
 //!   the `.release` and `.acquire` forms, with the scopes of both taken into account (PTX ISA 8.9). A fence also
 //!   covers what its warp learned at barriers before it, and a barrier passes on what was fenced before it: so
 //!   "every thread fences, barrier, one thread increments" is accepted, as it works on hardware;
+//! - an atomic and the strong write whose value it changes: whoever is ordered after the atomic is ordered after that
+//!   write, so the last of several blocks that count themselves may reset the counter with a weak store;
 //! - the end of the kernel ([`Region::clear`] with a new [`Clocks`]).
 //!
 //! # What is a race

@@ -36,9 +36,10 @@ impl AccessKind {
             AccessKind::Read => 0,
             AccessKind::Write => Stamp::WRITES,
             AccessKind::StrongRead { scope, .. } => strong(scope),
-            AccessKind::StrongWrite { scope, .. }
-            | AccessKind::Atomic { scope, .. }
-            | AccessKind::Reduce { scope, .. } => strong(scope) | Stamp::WRITES,
+            AccessKind::StrongWrite { scope, .. } => strong(scope) | Stamp::WRITES,
+            AccessKind::Atomic { scope, .. } | AccessKind::Reduce { scope, .. } => {
+                strong(scope) | Stamp::WRITES | Stamp::MODIFIES
+            }
         }
     }
 

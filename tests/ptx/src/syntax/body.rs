@@ -122,6 +122,7 @@ impl Parser<'_> {
             line,
             location: self.location,
             text,
+            used_bytes: self.used_bytes.take(),
         }))
     }
 

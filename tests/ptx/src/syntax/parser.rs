@@ -6,7 +6,8 @@ use crate::module::ParseError;
 
 /// Parses a module.
 pub(crate) fn parse(text: &str) -> Result<Tree, ParseError> {
-    let mut parser = Parser { text, tokens: tokens(text)?, at: 0, tree: Tree::default(), location: None };
+    let mut parser =
+        Parser { text, tokens: tokens(text)?, at: 0, tree: Tree::default(), location: None, used_bytes: None };
     parser.module()?;
     Ok(parser.tree)
 }
@@ -19,6 +20,8 @@ pub(super) struct Parser<'a> {
     pub tree: Tree,
     /// The `.loc` in force.
     pub location: Option<LocationIndex>,
+    /// What a pragma says about the next instruction.
+    pub used_bytes: Option<u32>,
 }
 
 impl<'a> Parser<'a> {
@@ -124,8 +127,8 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// `.file`, `.loc`, `.section`, `.pragma`: nothing that changes what the code computes. `.pragma` tunes
-    /// unrolling only.
+    /// `.file`, `.loc`, `.section`, `.pragma`: nothing that changes what the code computes. The pragma `nounroll` tunes
+    /// the real assembler; `used_bytes_mask` says which bytes the next load needs.
     pub fn debug_directive(&mut self) -> Result<(), ParseError> {
         let token = self.next();
         match token.kind {
@@ -145,9 +148,14 @@ impl<'a> Parser<'a> {
                 self.skip_braces()
             }
             Kind::Word(".pragma") => {
-                let text = self.next();
-                if !matches!(text.kind, Kind::Text("nounroll")) {
-                    return self.error(text, "the pragma \"nounroll\"");
+                let token = self.next();
+                match token.kind {
+                    Kind::Text("nounroll") => {}
+                    Kind::Text(text) => match text.strip_prefix("used_bytes_mask ").and_then(mask) {
+                        Some(mask) => self.used_bytes = Some(mask),
+                        None => return self.error(token, "the pragma \"nounroll\" or \"used_bytes_mask\""),
+                    },
+                    _ => return self.error(token, "a pragma in quotes"),
                 }
                 self.expect(b';')
             }
@@ -225,7 +233,7 @@ impl<'a> Parser<'a> {
     fn function(&mut self, entry: bool) -> Result<(), ParseError> {
         let line = self.peek().line;
         self.location = None;
-        if self.accept_word(".noreturn") {}
+        self.accept_word(".noreturn");
         let returns = if self.peek().kind == Kind::Mark(b'(') { self.parameters()? } else { Vec::new() };
         let name = self.word("a function name")?.to_owned();
         let parameters = if self.peek().kind == Kind::Mark(b'(') { self.parameters()? } else { Vec::new() };
@@ -417,5 +425,13 @@ impl<'a> Parser<'a> {
         };
         data.extend_from_slice(&bits.to_le_bytes()[..scalar.bytes() as usize]);
         Ok(())
+    }
+}
+
+/// A mask as a pragma writes it: decimal or `0x`.
+fn mask(text: &str) -> Option<u32> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
     }
 }

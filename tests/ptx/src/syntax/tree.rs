@@ -193,6 +193,8 @@ pub(crate) struct Instruction {
     pub location: Option<LocationIndex>,
     /// The text from the guard to the semicolon.
     pub text: String,
+    /// Bytes of the loaded vector that anybody looks at, from `.pragma "used_bytes_mask n"` before it.
+    pub used_bytes: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -308,3 +308,23 @@ fn launches_are_ordered() {
     bench.launch(4, 1, 0).unwrap();
     assert_eq!(bench.output_words(), [0, 1, 2, 3]);
 }
+
+#[test]
+fn bytes_that_a_load_does_not_need_may_be_unwritten() {
+    let body = |mask: &str| {
+        format!(
+            "st.global.u32 [%d61], 1;
+            st.global.u32 [%d61+12], 4;
+            .pragma \"used_bytes_mask {mask}\";
+            ld.global.v4.u32 {{%r1, %r2, %r3, %r4}}, [%d61];
+            add.u32 %r5, %r1, %r4;
+            st.global.u32 [%d61+4], %r5;
+            st.global.u32 [%d61+8], 0;"
+        )
+    };
+    assert_eq!(run(&body("61455"), &[], 1, 4).unwrap(), [1, 5, 0, 4]);
+    assert_eq!(run(&body("0xf001"), &[], 1, 4).unwrap(), [1, 5, 0, 4]);
+    let fault = run(&body("0xf01f"), &[], 1, 4).unwrap_err();
+    assert_eq!(fault.kind, FaultKind::UninitialisedGlobal);
+    assert!(fault.to_string().contains("byte 4 of `out`"), "{fault}");
+}

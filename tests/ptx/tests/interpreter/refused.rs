@@ -199,6 +199,11 @@ fn modules_that_are_not_for_this_machine() {
     refuse(".entry k() .reqnctapercluster 2 { ret; }", "a performance directive");
     refuse(".entry k() { .reg .b128 %q; ret; }", "at most 64 bits");
     refuse(".entry k() { .pragma \"enable_smem_spilling\"; ret; }", "the pragma");
+    refuse(".entry k() { .reg .b32 %a; .pragma \"used_bytes_mask 15\"; mov.u32 %a, 1; ret; }", "before no load");
+    refuse(
+        ".global .u32 x; .entry k() { .reg .b32 %a; .pragma \"used_bytes_mask 31\"; ld.global.u32 %a, [x]; }",
+        "does not fit",
+    );
     refuse(".entry k() { ret;", "the end of the text");
     refuse(".entry k() { /* ", "unclosed comment");
     refuse(".entry k() { add.u32 %a, %b, 0fzz; }", "is no number");

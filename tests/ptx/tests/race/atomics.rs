@@ -40,11 +40,12 @@ fn atomics_race_with_plain_accesses_only() {
     let conflict = races(scene.lane((1, 0, 0), READ, 0, 3));
     assert!(conflict.earlier.strong && !conflict.later.strong, "{conflict:?}");
 
-    // The reader made the last atomic itself; those before it are as unordered as ever.
+    // The last atomic observed those before it, but another lane's access is unordered with it.
     let mut scene = Scene::new(2, 32);
     clean(scene.lane((0, 0, 0), ATOMIC, 0, 1));
     clean(scene.lane((1, 0, 0), ATOMIC, 0, 2));
-    assert_eq!(races(scene.lane((1, 0, 0), READ, 0, 3)).earlier.warp.block, 0);
+    clean(scene.lane((1, 0, 0), READ, 0, 3));
+    assert_eq!(races(scene.lane((0, 0, 0), READ, 0, 3)).earlier.warp.block, 1);
 
     // Plain first.
     for kind in [READ, WRITE] {
@@ -248,4 +249,27 @@ fn flags_in_shared_memory_work_in_block_scope() {
         scene.fence(0, 1, ALL, Scope::Block);
         assert_eq!(scene.warp((0, 1), READ, 128 + 4, 4, 4).is_err(), !fenced);
     }
+}
+
+#[test]
+fn the_last_of_several_atomics_may_be_followed_by_a_weak_store() {
+    let reset = |counting: AccessKind, resetting: AccessKind| {
+        let mut scene = Scene::new(3, 64);
+        clean(scene.lane((0, 0, 0), counting, 64, 1));
+        clean(scene.lane((1, 0, 5), counting, 64, 1));
+        clean(scene.lane((2, 1, 7), resetting, 64, 1));
+        scene
+    };
+    clean(reset(ATOMIC, ATOMIC).lane((2, 1, 7), WRITE, 64, 2));
+    // Another lane needs to be ordered after the atomic, and then is ordered after all.
+    races(reset(ATOMIC, ATOMIC).lane((2, 1, 8), WRITE, 64, 2));
+    let mut scene = reset(ATOMIC, ATOMIC);
+    scene.sync(2, &[0, 1]);
+    clean(scene.lane((2, 0, 0), WRITE, 64, 2));
+    // A read observes the last value, but not what the atomics before it have changed.
+    let read = AccessKind::StrongRead { order: Order::Relaxed, scope: Scope::Device };
+    races(reset(ATOMIC, read).lane((2, 1, 7), WRITE, 64, 2));
+    // A store that nobody observed stays unordered.
+    let store = AccessKind::StrongWrite { order: Order::Relaxed, scope: Scope::Device };
+    races(reset(store, ATOMIC).lane((2, 1, 7), WRITE, 64, 2));
 }
