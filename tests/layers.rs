@@ -8,77 +8,8 @@ use obsdiff::ops::{
     CountRule, FactorError, FactoredHessian, Hessian, Mask, NM, Pattern, Rounding, Sparsity, SweepOptions, Symmetric,
     Tensor, cpu_engine,
 };
+use support::layers::{Case, cases};
 use support::{Array, assert_close, data, noises, read};
-
-struct Case {
-    name: String,
-    pattern: Pattern,
-    block_size: usize,
-    damping: f64,
-    tensors: HashMap<String, Array>,
-}
-
-/// The unstructured and N:M cases of `summary.json`.
-fn cases() -> Vec<Case> {
-    let text = std::fs::read_to_string(data("layers/summary.json")).expect("summary");
-    let summary: serde_json::Value = serde_json::from_str(&text).expect("json");
-    let cases: Vec<Case> = summary
-        .as_object()
-        .expect("object")
-        .iter()
-        .filter(|(name, _)| name.starts_with("un") || name.starts_with("nm"))
-        .map(|(name, entry)| {
-            let keyword = |key: &str| entry["kw"].get(key).and_then(serde_json::Value::as_f64);
-            let pattern = match (keyword("prunen"), keyword("prunem")) {
-                (Some(n), Some(m)) if m > 0.0 => Pattern::NM(NM::new((m - n) as usize, m as usize).expect("N:M")),
-                _ => Pattern::Unstructured(Sparsity::new(keyword("sparsity").expect("sparsity")).expect("in [0, 1)")),
-            };
-            Case {
-                name: name.clone(),
-                pattern,
-                block_size: keyword("blocksize").unwrap_or(128.0) as usize,
-                damping: keyword("percdamp").unwrap_or(0.01),
-                tensors: read(data(&format!("layers/{name}.safetensors"))),
-            }
-        })
-        .collect();
-    assert!(cases.len() >= 8, "found only {} cases", cases.len());
-    cases
-}
-
-impl Case {
-    fn shape(&self) -> (usize, usize) {
-        (self.tensors["W"].shape[0], self.tensors["W"].shape[1])
-    }
-
-    /// `2 / sum(w_t B) * sum(w_t x x^T)` from the recorded inputs.
-    fn hessian(&self) -> Box<dyn Hessian> {
-        let (x, weights) = (&self.tensors["x"], &self.tensors["w"].values);
-        let columns = x.shape[3];
-        let mut h = cpu_engine().hessian(columns).unwrap();
-        let per_step = x.values.len() / weights.len();
-        for (step, &weight) in weights.iter().enumerate() {
-            let rows: Vec<f32> = x.values[step * per_step..(step + 1) * per_step].iter().map(|&v| v as f32).collect();
-            let inputs = Tensor::from_vec(rows, &x.shape[1..]).unwrap();
-            assert!(h.add(&inputs, weight).unwrap(), "{}: finite inputs", self.name);
-        }
-        h.scale((2.0 / (weights.iter().sum::<f64>() * x.shape[1] as f64)) as f32).unwrap();
-        h
-    }
-
-    fn factor(&self, hessian: Box<dyn Hessian>) -> Box<dyn FactoredHessian> {
-        hessian.factor(self.damping).expect("positive definite")
-    }
-
-    fn sweep(&self, factored: &dyn FactoredHessian, count: CountRule) -> (Vec<f32>, Mask, f64) {
-        let (rows, columns) = self.shape();
-        let weight = Tensor::from_vec(self.tensors["W"].f32(), [rows, columns]).unwrap();
-        let options =
-            SweepOptions { pattern: self.pattern, block_size: self.block_size, count, rounding: Rounding::None };
-        let swept = factored.sweep(weight, &options).unwrap();
-        (swept.weight.to_vec().unwrap(), swept.mask, swept.damped_loss)
-    }
-}
 
 #[test]
 fn hessian_matches_official() {
@@ -86,7 +17,7 @@ fn hessian_matches_official() {
     let recorded: Vec<Case> = cases().into_iter().filter(|case| case.tensors.contains_key("H_f64")).collect();
     assert!(recorded.len() >= 6, "only {} Hessians are recorded", recorded.len());
     for case in recorded {
-        let mut h = case.hessian().download().unwrap();
+        let mut h = case.hessian(&*cpu_engine()).download().unwrap();
         h.mirror();
         assert_close(&case.name, h.as_slice(), &case.tensors["H_f64"].values, 1e-6);
     }
@@ -97,10 +28,10 @@ fn mask_and_weights_match_official_when_asked_for_its_count() {
     for case in cases() {
         let recorded = case.tensors.get("H_f64");
         let given = recorded.map(|h| from_rows(case.shape().1, h.f32()));
-        let sources = [("own Hessian", Some(case.hessian())), ("official Hessian", given)];
+        let sources = [("own Hessian", Some(case.hessian(&*cpu_engine()))), ("official Hessian", given)];
         for (source, hessian) in sources.into_iter().filter_map(|(source, hessian)| Some((source, hessian?))) {
             let what = format!("{} with {source}", case.name);
-            let (weight, mask, _) = case.sweep(&*case.factor(hessian), CountRule::Official);
+            let (weight, mask, _) = case.sweep(&*case.factor(hessian), CountRule::Official, &*cpu_engine());
             let expected = &case.tensors["W_pruned_f64"].values;
             let differing = weight.iter().zip(expected).filter(|(w, e)| (**w == 0.0) != (**e == 0.0)).count();
             assert_eq!(differing, 0, "{what}: zeros at other places");
@@ -116,7 +47,7 @@ fn exact_rule_removes_exactly_the_asked_share() {
     for case in cases() {
         let Pattern::Unstructured(sparsity) = case.pattern else { continue };
         let (rows, columns) = case.shape();
-        let (_, mask, _) = case.sweep(&*case.factor(case.hessian()), CountRule::Exact);
+        let (_, mask, _) = case.sweep(&*case.factor(case.hessian(&*cpu_engine())), CountRule::Exact, &*cpu_engine());
         assert_eq!(mask.pruned(), sparsity.count(rows * columns), "{}", case.name);
     }
 }
@@ -125,9 +56,9 @@ fn exact_rule_removes_exactly_the_asked_share() {
 fn loss_of_the_sweep_is_the_change_of_the_output() {
     for case in cases() {
         let (rows, d) = case.shape();
-        let factored = case.factor(case.hessian());
+        let factored = case.factor(case.hessian(&*cpu_engine()));
         let dead = factored.dead().to_vec();
-        let (weight, _, loss) = case.sweep(&*factored, CountRule::Exact);
+        let (weight, _, loss) = case.sweep(&*factored, CountRule::Exact, &*cpu_engine());
         let damped = factored.into_damped().unwrap().download().unwrap();
         let mut expected = 0.0;
         for row in 0..rows {

@@ -3,6 +3,7 @@
 
 mod arrays;
 mod folders;
+pub mod layers;
 mod models;
 mod program;
 
