@@ -22,8 +22,14 @@ impl Progress for Silent {
     }
 }
 
-/// Weights of `name` after pruning on `engine` with two packages and two steps.
-fn pruned(name: &str, pattern: &str, engine: Arc<dyn Engine>, output: &Path) -> HashMap<String, Array> {
+/// Weights of `name` after pruning on `engine` with two packages and two steps, `batch_size` prompts at a time.
+fn pruned(
+    name: &str,
+    pattern: &str,
+    engine: Arc<dyn Engine>,
+    batch_size: usize,
+    output: &Path,
+) -> HashMap<String, Array> {
     let folder = data("pipelines").join(name);
     let info = json(&folder.join("info.json"));
     let size = |key: &str| Some(info[key].as_u64().unwrap() as usize);
@@ -34,6 +40,7 @@ fn pruned(name: &str, pattern: &str, engine: Arc<dyn Engine>, output: &Path) -> 
         num_inference_steps: Some(2),
         height: size("height"),
         width: size("width"),
+        batch_size: Some(batch_size),
         ..Patch::default()
     };
     let job = PruneJob {
@@ -52,24 +59,28 @@ fn pruned(name: &str, pattern: &str, engine: Arc<dyn Engine>, output: &Path) -> 
     read(output.join("transformer/diffusion_pytorch_model.safetensors"))
 }
 
+/// Zeros of `b`, and places where only one of `a` and `b` is zero.
+fn zeros_and_differences(a: &HashMap<String, Array>, b: &HashMap<String, Array>) -> (usize, usize) {
+    let pairs = b.iter().flat_map(|(name, b)| a[name].values.iter().zip(&b.values));
+    pairs.fold((0, 0), |(zeros, differing), (a, b)| {
+        (zeros + usize::from(*b == 0.0), differing + usize::from((*a == 0.0) != (*b == 0.0)))
+    })
+}
+
 #[test]
 fn a_whole_job_chooses_the_cpu_engine_s_weights() {
     for (name, pattern) in [("sd35_medium", "unstructured"), ("flux_dev", "2:4")] {
         let folder = tempfile::tempdir().unwrap();
-        let gpu = pruned(name, pattern, interpreted(), &folder.path().join("gpu"));
-        let cpu = pruned(name, pattern, cpu_engine(), &folder.path().join("cpu"));
-        let (mut weights, mut elsewhere, mut zeros) = (0, 0, 0);
-        for (tensor, expected) in &cpu {
-            let found = &gpu[tensor].values;
-            for (a, b) in found.iter().zip(&expected.values) {
-                weights += 1;
-                zeros += usize::from(*b == 0.0);
-                elsewhere += usize::from((*a == 0.0) != (*b == 0.0));
-            }
-        }
-        println!("{name} {pattern}: {zeros} zeros in {weights} values, {elsewhere} elsewhere");
+        let gpu = pruned(name, pattern, interpreted(), 2, &folder.path().join("gpu"));
+        let cpu = pruned(name, pattern, cpu_engine(), 2, &folder.path().join("cpu"));
+        // Scores that differ in the last bits fall to either side of a cut, and what follows them in the row changes
+        // too. The CPU engine does so against itself when it sums in another order: that is the measure.
+        let other = pruned(name, pattern, cpu_engine(), 1, &folder.path().join("other"));
+        let (zeros, differing) = zeros_and_differences(&gpu, &cpu);
+        let (_, own) = zeros_and_differences(&other, &cpu);
+        println!("{name} {pattern}: {differing} of {zeros} zeros elsewhere; CPU in another order: {own}");
+        let weights: usize = cpu.values().map(|array| array.values.len()).sum();
         assert!(zeros * 4 > weights, "{name}: {zeros} zeros in {weights} values: nothing was pruned");
-        // Scores that differ in the last bits fall to either side of a cut, and what follows them changes too.
-        assert!(elsewhere * 500 <= zeros, "{name}: {elsewhere} of {zeros} zeros are elsewhere");
+        assert!(differing <= 2 * own + zeros / 1000, "{name}: {differing} of {zeros} zeros elsewhere; CPU's own: {own}");
     }
 }

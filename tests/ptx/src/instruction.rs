@@ -63,6 +63,10 @@ pub(crate) enum Op {
     Trap,
     Copy,
     CopyPredicate,
+    /// `mov.pred` of a constant: 0 is false, all else true (PTX ISA 4.5.6).
+    SetPredicateTo {
+        value: bool,
+    },
     CombinePredicates(Combine),
     /// Sources of `bits` bits, lowest first, to one register.
     Pack {

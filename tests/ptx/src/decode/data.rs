@@ -40,6 +40,10 @@ fn mov(b: &mut Builder<'_>, i: &Instruction, mut opcode: Opcode<'_>) -> Result<(
     let [d, a] = b.operands(i)?;
     if scalar == Pred {
         let d = b.destination(d, Pred, i.line)?;
+        if let Operand::Integer(value) = a {
+            b.emit(Op::SetPredicateTo { value: *value != 0 }, vec![d], Vec::new());
+            return Ok(());
+        }
         let a = b.source_predicate(a, i.line)?;
         b.emit(Op::CopyPredicate, vec![d], vec![a]);
         return Ok(());

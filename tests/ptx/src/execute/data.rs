@@ -15,6 +15,9 @@ impl Run<'_> {
                 let value = self.warp.values[s[0].index()];
                 self.warp.set(d[0], mask, &value);
             }
+            Op::SetPredicateTo { value } => {
+                self.warp.set_predicate(d[0], mask, if *value { u32::MAX } else { 0 });
+            }
             Op::CopyPredicate => {
                 let bits = self.warp.predicate(s[0]);
                 self.warp.set_predicate(d[0], mask, bits);

@@ -101,6 +101,9 @@ fn predicates_combine_and_copy() {
     check(&format!("{set}xor.pred %p0, %p1, %p2;"), "%p0", &rows([0, 1, 1, 0]));
     check(&format!("{set}not.pred %p0, %p1;"), "%p0", &rows([1, 1, 0, 0]));
     check(&format!("{set}mov.pred %p0, %p2;"), "%p0", &rows([0, 1, 0, 1]));
+    for (constant, expected) in [("0", 0), ("1", 1), ("-1", 1)] {
+        check(&format!("{set}mov.pred %p0, {constant};"), "%p0", &rows([expected; 4]));
+    }
 }
 
 #[test]
