@@ -32,6 +32,8 @@ pub(crate) struct Parameter {
 #[derive(Debug)]
 pub(crate) struct Kernel {
     pub name: String,
+    /// Compute capability of the module: 80 for `sm_80`.
+    pub target: u32,
     pub code: Vec<Instruction>,
     pub notes: Vec<Note>,
     /// Destinations and sources of all instructions.

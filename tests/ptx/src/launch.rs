@@ -14,8 +14,21 @@ use crate::warp::{Birth, State, Warp};
 /// Instructions of one warp in a row under a fixed order: others get a turn even if it spins.
 const LONGEST_TURN: u64 = 1 << 14;
 
-/// Shared memory that a block can have on the largest of the GPUs (228 KiB less what the system takes).
-const SHARED_LIMIT: u32 = 227 * 1024;
+/// Shared memory that a block can have, by compute capability (CUDA C++ Programming Guide, technical specifications per
+/// compute capability). A target that is not listed gets what its neighbour below has.
+const SHARED_LIMITS: [(u32, u32); 8] = [
+    (70, 96 << 10),
+    (75, 64 << 10),
+    (80, 163 << 10),
+    (86, 99 << 10),
+    (87, 163 << 10),
+    (89, 99 << 10),
+    (90, 227 << 10),
+    (120, 99 << 10),
+];
+
+/// Static shared memory that a kernel can have on every GPU.
+const STATIC_LIMIT: u32 = 48 << 10;
 
 /// What a launch did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -98,8 +111,12 @@ pub(crate) fn check(kernel: &Kernel, request: &Request<'_>) -> Result<(), Fault>
         return refuse(format!("a block of {block:?} threads, .reqntid {required:?}"));
     }
     let fixed: u32 = kernel.shared.iter().map(|range| range.bytes).sum();
-    if fixed > 48 * 1024 || u64::from(fixed) + u64::from(*dynamic_shared) > u64::from(SHARED_LIMIT) {
-        return refuse(format!("{fixed} bytes of static and {dynamic_shared} of dynamic shared memory"));
+    let limit = SHARED_LIMITS.iter().rev().find(|row| row.0 <= kernel.target).map_or(STATIC_LIMIT, |row| row.1);
+    if fixed > STATIC_LIMIT || u64::from(fixed) + u64::from(*dynamic_shared) > u64::from(limit) {
+        let target = kernel.target;
+        return refuse(format!(
+            "{fixed} bytes of static and {dynamic_shared} of dynamic shared memory; sm_{target} has {limit}"
+        ));
     }
     if *dynamic_shared > 0 && kernel.dynamic_align.is_none() {
         return refuse(format!("{dynamic_shared} bytes of dynamic shared memory for a kernel that uses none"));
@@ -249,6 +266,9 @@ impl<'a> Launch<'a> {
         };
         let mask = run.mask(instruction)?;
         if let Op::Barrier { kind, counted } = instruction.op {
+            if instruction.tells {
+                run.tell(instruction, mask);
+            }
             let arrival = (kind, counted, mask);
             return barrier::arrive(
                 &mut block.barriers,

@@ -30,6 +30,7 @@ mod memory;
 mod memory_map;
 mod module;
 pub mod numeric;
+mod operation;
 pub mod race;
 mod schedule;
 pub mod shadow;

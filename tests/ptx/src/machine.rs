@@ -21,7 +21,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { schedule: Schedule::RoundRobin, resident_blocks: 2, max_steps: 1 << 32 }
+        Options { schedule: Schedule::RoundRobin, resident_blocks: 2, max_steps: 1 << 28 }
     }
 }
 

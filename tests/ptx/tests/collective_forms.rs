@@ -96,7 +96,7 @@ fn every_vote_counts_the_lanes_of_its_mask() {
 #[test]
 fn matches_compare_all_bits_of_their_type() {
     // Three groups of equal values; as b64 they also differ above bit 32.
-    let values: Lanes = std::array::from_fn(|lane| (lane as u64 % 3) + 10 | (lane as u64 / 16) << 40);
+    let values: Lanes = std::array::from_fn(|lane| ((lane as u64 % 3) + 10) | ((lane as u64 / 16) << 40));
     let equal = |keep: u64| -> Lanes {
         std::array::from_fn(|lane| {
             (0..32).filter(|&other| (values[other] ^ values[lane]) & keep == 0).fold(0, |mask, other| mask | 1 << other)

@@ -14,9 +14,9 @@ fn operand(element: Element, register: usize) -> Lanes {
         let step = (register * 32 + lane) as u64;
         match element {
             // 1 to 2 in steps of a 32nd, signs alternating, another value in each half.
-            Element::F16 => (0xbc00 | step * 7 % 31 << 5) << 16 | 0x3c00 | step * 11 % 29 << 5,
-            Element::Bf16 => (0xbf80 | step * 7 % 31 << 2) << 16 | 0x3f80 | step * 11 % 29 << 2,
-            Element::Tf32 => 0x3f80_0000 | step << 31 & 0x8000_0000 | step * 37 % 251 << 13,
+            Element::F16 => (0xbc00 | (step * 7 % 31) << 5) << 16 | 0x3c00 | (step * 11 % 29) << 5,
+            Element::Bf16 => (0xbf80 | (step * 7 % 31) << 2) << 16 | 0x3f80 | (step * 11 % 29) << 2,
+            Element::Tf32 => 0x3f80_0000 | step << 31 & 0x8000_0000 | (step * 37 % 251) << 13,
         }
     })
 }

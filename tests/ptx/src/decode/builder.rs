@@ -49,6 +49,8 @@ pub(super) struct Builder<'a> {
     /// Guard and note of the instruction being decoded.
     guard: Option<Slot>,
     note: Note,
+    /// The condition code's carry flag, once something uses it.
+    carry: Option<Slot>,
     pub reads_noncoherent: bool,
 }
 
@@ -77,6 +79,7 @@ impl<'a> Builder<'a> {
             parameter_bytes: 0,
             guard: None,
             note: Note { line: function.line, text: String::new(), source: None },
+            carry: None,
             reads_noncoherent: false,
         };
         for parameter in &function.parameters {
@@ -187,6 +190,19 @@ impl<'a> Builder<'a> {
         self.inputs.push((slot, input));
         self.known_inputs.insert(input, slot);
         slot
+    }
+
+    /// The carry flag of extended-precision arithmetic, which is a predicate like any other here. It does not survive
+    /// calls (PTX ISA 9.7.2), and each inlined body sets it before using it.
+    pub fn carry(&mut self) -> Slot {
+        match self.carry {
+            Some(slot) => slot,
+            None => {
+                let slot = self.register("CC.CF", Scalar::Pred);
+                self.carry = Some(slot);
+                slot
+            }
+        }
     }
 
     pub fn new_label(&mut self) -> u32 {
@@ -318,6 +334,7 @@ impl<'a> Builder<'a> {
         }
         Ok(Kernel {
             name: function.name.clone(),
+            target: self.tree.target,
             code,
             notes,
             operands,

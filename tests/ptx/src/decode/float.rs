@@ -140,10 +140,11 @@ fn root(
             ("rcp", false) => Double1::Reciprocal,
             ("sqrt", false) => Double1::Root,
             ("rcp", true) => Double1::ReciprocalApproximate,
+            ("rsqrt", true) if opcode.is_next("ftz") => Double1::InverseRootUpper,
             ("rsqrt", true) => Double1::InverseRoot,
             _ => return Err(opcode.refuse()),
         };
-        if op == Double1::ReciprocalApproximate {
+        if matches!(op, Double1::ReciprocalApproximate | Double1::InverseRootUpper) {
             opcode.expect("ftz")?;
         } else if !approximate {
             opcode.expect("rn")?;

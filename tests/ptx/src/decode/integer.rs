@@ -3,7 +3,7 @@
 use super::builder::Builder;
 use super::opcode::Opcode;
 use super::operand::constant;
-use crate::instruction::{Combine, Integer1, Integer2, Integer3, IntegerType, Op};
+use crate::instruction::{Carry, CarryOp, Combine, Integer1, Integer2, Integer3, IntegerType, Op};
 use crate::module::ParseError;
 use crate::numeric::PermuteMode;
 use crate::syntax::{Instruction, Scalar, Sort};
@@ -31,6 +31,12 @@ fn doubled(scalar: Scalar) -> Scalar {
 
 pub(super) fn decode(b: &mut Builder<'_>, i: &Instruction, mut opcode: Opcode<'_>) -> Result<(), ParseError> {
     match opcode.name() {
+        "addc" => carry(b, i, opcode, CarryOp::Add, true),
+        "subc" => carry(b, i, opcode, CarryOp::Subtract, true),
+        "madc" => {
+            let op = opcode.one_of(&[("lo", CarryOp::MultiplyAddLow), ("hi", CarryOp::MultiplyAddHigh)])?;
+            carry(b, i, opcode, op, true)
+        }
         name @ ("add" | "sub") => add_or_subtract(b, i, opcode, name == "add"),
         "mul" => multiply(b, i, opcode),
         "mad" => multiply_add(b, i, opcode),
@@ -183,6 +189,9 @@ fn add_or_subtract(b: &mut Builder<'_>, i: &Instruction, mut opcode: Opcode<'_>,
         let op = if add { Integer2::AddSaturating } else { Integer2::SubtractSaturating };
         return two(b, i, opcode, op, &[S32]);
     }
+    if opcode.is_next("cc") {
+        return carry(b, i, opcode, if add { CarryOp::Add } else { CarryOp::Subtract }, false);
+    }
     if add && let Some(signed) = opcode.choice(&PAIRS) {
         return pair(b, i, opcode, Integer2::AddPair, signed);
     }
@@ -214,8 +223,39 @@ fn multiply_add(b: &mut Builder<'_>, i: &Instruction, mut opcode: Opcode<'_>) ->
         let wide = doubled(scalar);
         return three(b, i, opcode, op, scalar, [scalar, scalar, wide], wide);
     }
+    if opcode.is_next("cc") {
+        let low = op == Integer3::MultiplyAddLow;
+        return carry(b, i, opcode, if low { CarryOp::MultiplyAddLow } else { CarryOp::MultiplyAddHigh }, false);
+    }
     let scalar = opcode.scalar(&ARITHMETIC)?;
     three(b, i, opcode, op, scalar, [scalar; 3], scalar)
+}
+
+/// `{.cc}.type`: a step of a carry chain.
+fn carry(
+    b: &mut Builder<'_>,
+    i: &Instruction,
+    mut opcode: Opcode<'_>,
+    op: CarryOp,
+    comes_in: bool,
+) -> Result<(), ParseError> {
+    let goes_out = opcode.accept("cc");
+    let scalar = opcode.scalar(&[U32, S32, U64, S64])?;
+    opcode.finish()?;
+    let count = if matches!(op, CarryOp::Add | CarryOp::Subtract) { 3 } else { 4 };
+    if i.operands.len() != count {
+        return Err(opcode.error(format!("expected {count} operands, found {}", i.operands.len())));
+    }
+    let mut destinations = vec![b.destination(&i.operands[0], scalar, i.line)?];
+    let mut sources = Vec::new();
+    for operand in &i.operands[1..] {
+        sources.push(b.source(operand, scalar, i.line)?);
+    }
+    let flag = b.carry();
+    sources.extend(comes_in.then_some(flag));
+    destinations.extend(goes_out.then_some(flag));
+    b.emit(Op::Carry(Carry { op, kind: kind(scalar), comes_in, goes_out }), destinations, sources);
+    Ok(())
 }
 
 fn logic(

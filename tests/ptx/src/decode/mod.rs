@@ -72,7 +72,9 @@ fn decode_instruction(builder: &mut Builder<'_>, instruction: &Instruction) -> R
             _ => float::decode(builder, instruction, opcode),
         },
         "and" | "or" | "xor" | "not" | "shl" | "shr" | "shf" | "bfe" | "bfi" | "bfind" | "bmsk" | "brev" | "clz"
-        | "popc" | "prmt" | "lop3" | "szext" | "dp4a" | "dp2a" | "sad" => integer::decode(builder, instruction, opcode),
+        | "addc" | "subc" | "madc" | "popc" | "prmt" | "lop3" | "szext" | "dp4a" | "dp2a" | "sad" => {
+            integer::decode(builder, instruction, opcode)
+        }
         _ => {
             opcode.rewind();
             Err(opcode.refuse())

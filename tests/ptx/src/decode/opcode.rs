@@ -28,6 +28,11 @@ impl<'a> Opcode<'a> {
         self.instruction.opcode.get(self.at).map(String::as_str)
     }
 
+    /// Whether the next part is `part`; it is not taken.
+    pub fn is_next(&self, part: &str) -> bool {
+        self.peek() == Some(part)
+    }
+
     /// Takes the next part if it is `part`.
     pub fn accept(&mut self, part: &str) -> bool {
         let found = self.peek() == Some(part);

@@ -10,6 +10,7 @@ impl Run<'_> {
             Op::Integer1(op, kind) => self.integer1(*op, *kind, d, s, mask),
             Op::Integer2(op, kind) => self.integer2(*op, *kind, d, s, mask),
             Op::Integer3(op, kind) => self.integer3(*op, *kind, d, s, mask),
+            Op::Carry(carry) => self.carry(*carry, d, s, mask),
             Op::BitInsert { .. } | Op::BitMask { .. } | Op::SignExtend { .. } => self.bits(op, d, s, mask),
             Op::Single1(op) => self.single1(*op, d, s, mask),
             Op::Single2(op) => self.single2(*op, d, s, mask),

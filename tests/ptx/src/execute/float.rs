@@ -14,15 +14,13 @@ const PLAIN: FloatMode = FloatMode { rounding: crate::numeric::Rounding::Nearest
 
 const SIGN: u64 = 1 << 63;
 
-/// `rcp.approx.ftz.f64` (PTX ISA 9.7.3.13): the reciprocal of the upper word, of which the upper word is kept.
-fn rcp_approximate_f64(a: u64) -> u64 {
+/// `rcp.approx.ftz.f64` and `rsqrt.approx.ftz.f64` (PTX ISA 9.7.3.13, 9.7.3.17): a function of the upper word, of whose
+/// result the upper word is kept.
+fn of_upper_word(a: u64, function: impl Fn(f64) -> f64) -> u64 {
     const UPPER: u64 = 0xffff_ffff_0000_0000;
     let flush = |bits: u64| if f64::from_bits(bits).is_subnormal() { bits & SIGN } else { bits };
-    let a = flush(a & UPPER);
-    if f64::from_bits(a).is_nan() {
-        return 0x7fff_ffff_0000_0000;
-    }
-    flush((1.0 / f64::from_bits(a)).to_bits() & UPPER)
+    let result = function(f64::from_bits(flush(a & UPPER)));
+    if result.is_nan() { 0x7fff_ffff_0000_0000 } else { flush(result.to_bits() & UPPER) }
 }
 
 impl Run<'_> {
@@ -70,7 +68,8 @@ impl Run<'_> {
     pub(super) fn double1(&mut self, op: Double1, d: &[Slot], s: &[Slot], mask: u32) {
         match op {
             Double1::Reciprocal => self.map1(d, s, mask, rcp_f64),
-            Double1::ReciprocalApproximate => self.map1(d, s, mask, rcp_approximate_f64),
+            Double1::ReciprocalApproximate => self.map1(d, s, mask, |a| of_upper_word(a, f64::recip)),
+            Double1::InverseRootUpper => self.map1(d, s, mask, |a| of_upper_word(a, |a| 1.0 / a.sqrt())),
             Double1::Root => self.map1(d, s, mask, sqrt_f64),
             Double1::InverseRoot => self.map1(d, s, mask, rsqrt_f64),
             Double1::Negate => self.map1(d, s, mask, |a| a ^ SIGN),

@@ -1,7 +1,7 @@
 //! Integer arithmetic (PTX ISA 9.7.1, 9.7.2, 9.7.8).
 
 use super::Run;
-use crate::instruction::{Integer1, Integer2, Integer3, IntegerType, Op, Slot};
+use crate::instruction::{Carry, CarryOp, Integer1, Integer2, Integer3, IntegerType, Op, Slot};
 use crate::numeric::{
     bfe_s32, bfe_s64, bfe_u32, bfe_u64, bfi_32, bfi_64, bfind, brev_32, brev_64, dot_2, dot_4, funnel_left,
     funnel_right, lop3, mul_hi, permute, shift_left, shift_right,
@@ -125,6 +125,37 @@ impl Run<'_> {
             Integer3::Dot2 { a_signed, b_signed, high } => {
                 self.map3_32(d, s, mask, |a, b, c| dot_2(a, a_signed, b, b_signed, high, c));
             }
+        }
+    }
+
+    /// `add.cc`, `addc`, `sub.cc`, `subc`, `mad.cc`, `madc`
+    pub(super) fn carry(&mut self, carry: Carry, d: &[Slot], s: &[Slot], mask: u32) {
+        let IntegerType { bits, signed: is_signed } = carry.kind;
+        let keep = ones(bits);
+        let flag = if carry.comes_in { self.warp.predicate(s[s.len() - 1]) } else { 0 };
+        let values = &self.warp.values;
+        let (mut result, mut out) = ([0; 32], 0);
+        for lane in 0..32 {
+            let operand = |at: usize| values[s[at].index()][lane];
+            let (a, b) = (u128::from(operand(0)), u128::from(operand(1)));
+            let carried = u128::from(flag >> lane & 1);
+            let sum = match carry.op {
+                CarryOp::Add => a + b + carried,
+                CarryOp::Subtract => a.wrapping_sub(b).wrapping_sub(carried),
+                CarryOp::MultiplyAddLow => {
+                    u128::from(operand(0).wrapping_mul(operand(1)) & keep) + u128::from(operand(2)) + carried
+                }
+                CarryOp::MultiplyAddHigh => {
+                    u128::from(mul_hi(operand(0), operand(1), bits, is_signed)) + u128::from(operand(2)) + carried
+                }
+            };
+            result[lane] = sum as u64 & keep;
+            // Of a difference, the bits above are all ones if it borrows.
+            out |= u32::from(sum >> bits & 1 != 0) << lane;
+        }
+        self.warp.set(d[0], mask, &result);
+        if carry.goes_out {
+            self.warp.set_predicate(d[1], mask, out);
         }
     }
 

@@ -125,7 +125,8 @@ impl<'a> Run<'a> {
         stop(FaultKind::UninitialisedRegister, Some(missing.trailing_zeros()), format!("`{name}`"))
     }
 
-    fn tell(&mut self, instruction: &Instruction, mask: u32) {
+    /// Notes that the lanes have written the instruction's destinations.
+    pub fn tell(&mut self, instruction: &Instruction, mask: u32) {
         for &slot in self.kernel.destinations(instruction) {
             if let Some(index) = self.watched(slot) {
                 self.warp.written[index as usize] |= mask;

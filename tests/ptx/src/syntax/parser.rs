@@ -116,9 +116,14 @@ impl<'a> Parser<'a> {
     fn target(&mut self) -> Result<(), ParseError> {
         self.next();
         let token = self.next();
-        match token.kind {
-            Kind::Word(name) if name.starts_with("sm_") => {}
-            _ => return self.error(token, "a target `sm_XX`"),
+        let number = match token.kind {
+            // `sm_90a`, `sm_100f`: the letter allows more instructions, which are refused one by one.
+            Kind::Word(name) => name.strip_prefix("sm_").map(|number| number.trim_end_matches(['a', 'f'])),
+            _ => None,
+        };
+        match number.and_then(|number| number.parse().ok()) {
+            Some(number) => self.tree.target = number,
+            None => return self.error(token, "a target `sm_XX`"),
         }
         let more = self.peek();
         if more.kind == Kind::Mark(b',') {

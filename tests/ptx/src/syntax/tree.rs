@@ -236,6 +236,8 @@ pub(crate) struct Function {
 /// A module as written.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
+    /// Compute capability: 80 for `sm_80`.
+    pub target: u32,
     pub files: HashMap<u32, String>,
     pub locations: Vec<Location>,
     pub variables: Vec<Variable>,

@@ -58,6 +58,7 @@ fn reductions_count_the_whole_block() {
     assert_eq!(all("barrier.red.popc.aligned.u32 %r1, 1, 96, %p1;"), [70; 96]);
     assert_eq!(all("bar.red.and.pred %p2, 0, %p1;\nselp.u32 %r1, 1, 0, %p2;"), [0; 96]);
     assert_eq!(all("bar.red.or.pred %p2, 0, %p1;\nselp.u32 %r1, 1, 0, %p2;"), [1; 96]);
+    assert_eq!(all("setp.lt.u32 %p3, %r60, 99;\n@%p3 bar.red.popc.u32 %r1, 0, %p1;"), [70; 96]);
     assert_eq!(all("bar.red.or.pred %p2, 0, !%p1;\nselp.u32 %r1, 1, 0, %p2;"), [1; 96]);
     assert_eq!(all("setp.lt.u32 %p3, %r60, 1000;\nbar.red.and.pred %p2, 0, %p3;\nselp.u32 %r1, 1, 0, %p2;"), [1; 96]);
 }

@@ -62,6 +62,7 @@ fn double_arithmetic() {
     check("rcp.rn.f64 %d0, %d1;", "%d0", &[(&[g(3.0)], g(1.0 / 3.0))]);
     check("rcp.approx.ftz.f64 %d0, %d1;", "%d0", &[(&[g(4.0)], g(0.25)), (&[g(3.0)], 0x3fd5_5555_0000_0000)]);
     check("sqrt.rn.f64 %d0, %d1;", "%d0", &[(&[g(2.0)], g(std::f64::consts::SQRT_2))]);
+    check("rsqrt.approx.ftz.f64 %d0, %d1;", "%d0", &[(&[g(4.0)], g(0.5)), (&[g(-1.0)], 0x7fff_ffff_0000_0000)]);
     check("rsqrt.approx.f64 %d0, %d1;", "%d0", &[(&[g(4.0)], g(0.5))]);
     check("min.f64 %d0, %d1, %d2;", "%d0", &[(&[g(1.5), g(2.0)], g(1.5))]);
     check("max.f64 %d0, %d1, %d2;", "%d0", &[(&[g(1.5), g(2.0)], g(2.0))]);

@@ -123,12 +123,12 @@ fn a_launch_must_fit_the_kernel() {
     refuse("k", [1; 3], [0, 1, 1], 0, &[0; 4], "a block of");
     refuse("k", [1; 3], [1024, 2, 1], 0, &[0; 4], "a block of");
     refuse("k", [0, 1, 1], [1; 3], 0, &[0; 4], "a grid of");
-    refuse("k", [1; 3], [1; 3], 300_000, &[0; 4], "shared memory");
+    refuse("k", [1; 3], [1; 3], (163 << 10) + 1, &[0; 4], "shared memory; sm_80 has 166912");
     refuse("exact", [1; 3], [32, 1, 1], 0, &[], ".reqntid");
     refuse("exact", [1; 3], [8, 4, 1], 16, &[], "a kernel that uses none");
     refuse("nothing", [1; 3], [1; 3], 0, &[], "no kernel `nothing`");
     machine.launch(&module, "exact", [1; 3], [8, 4, 1], 0, &[]).unwrap();
-    machine.launch(&module, "k", [1; 3], [64, 1, 1], 200_000, &[0; 4]).unwrap();
+    machine.launch(&module, "k", [1; 3], [64, 1, 1], 163 << 10, &[0; 4]).unwrap();
 }
 
 #[test]

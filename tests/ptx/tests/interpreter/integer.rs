@@ -175,3 +175,34 @@ fn narrow_results_leave_no_bits_above() {
     check("sub.u32 %r0, %r1, %r2;\ncvt.u64.u32 %d0, %r0;", "%d0", &[(&[0, 1], M1_32)]);
     check("mul.hi.s16 %h0, %h1, %h2;\ncvt.u32.u16 %r0, %h0;", "%r0", &[(&[M1_16, 1], M1_16)]);
 }
+
+#[test]
+fn carries_go_from_word_to_word() {
+    // 64-bit sums, differences and products from 32-bit halves.
+    let pack = "mov.b64 %d0, {%r10, %r11};";
+    let cases: [[u64; 2]; 4] =
+        [[0xffff_ffff, 1], [0x1234_5678_9abc_def0, 0xfedc_ba98_7654_3210], [0, 1], [M1_64, M1_64]];
+    for [a, b] in cases {
+        let halves = "mov.b64 {%r5, %r6}, %d1;\nmov.b64 {%r7, %r8}, %d2;";
+        let add = format!("{halves}\nadd.cc.u32 %r10, %r5, %r7;\naddc.u32 %r11, %r6, %r8;\n{pack}");
+        check(&add, "%d0", &[(&[a, b], a.wrapping_add(b))]);
+        let sub = format!("{halves}\nsub.cc.s32 %r10, %r5, %r7;\nsubc.s32 %r11, %r6, %r8;\n{pack}");
+        check(&sub, "%d0", &[(&[a, b], a.wrapping_sub(b))]);
+        // The upper half of a 128-bit product of 64-bit words, by hand.
+        let mul = format!(
+            "{halves}
+            mul.hi.u32 %r10, %r5, %r7;
+            mad.lo.cc.u32 %r10, %r5, %r8, %r10;
+            madc.hi.u32 %r11, %r5, %r8, 0;
+            mad.lo.cc.u32 %r10, %r6, %r7, %r10;
+            madc.hi.cc.u32 %r11, %r6, %r7, %r11;
+            addc.u32 %r12, 0, 0;
+            mad.lo.cc.u32 %r11, %r6, %r8, %r11;
+            madc.hi.u32 %r12, %r6, %r8, %r12;
+            mov.b64 %d0, {{%r11, %r12}};"
+        );
+        check(&mul, "%d0", &[(&[a, b], ((u128::from(a) * u128::from(b)) >> 64) as u64)]);
+    }
+    let wide = "add.cc.u64 %d5, %d1, %d2;\naddc.cc.u64 %d6, 0, 0;\nmad.lo.cc.u64 %d7, %d1, %d2, %d1;\nmadc.hi.u64 %d8, %d1, %d2, 0;\nxor.b64 %d0, %d6, %d8;";
+    check(wide, "%d0", &[(&[M1_64, M1_64], M1_64 - 1), (&[1, 2], 0)]);
+}

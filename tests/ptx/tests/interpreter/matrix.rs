@@ -30,7 +30,7 @@ fn pairs(words: &[u32]) -> Vec<(u32, u32)> {
 fn ldmatrix_gives_each_lane_its_pair() {
     let load = "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r1, %r2, %r3, %r4}, [%r11];\nst.global.v4.u32 [%d1], {%r1, %r2, %r3, %r4};";
     let found = pairs(&run_with(BOX, &format!("{FILL}{load}"), &[], 32, 128).unwrap());
-    let transposed = load.replace("x4", "x4.trans").replace("m8n8.x4.trans", "m8n8.x4.trans");
+    let transposed = load.replace("x4", "x4.trans");
     let turned = pairs(&run_with(BOX, &format!("{FILL}{transposed}"), &[], 32, 128).unwrap());
     for lane in 0..32u32 {
         for matrix in 0..4u32 {
