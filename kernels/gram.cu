@@ -32,7 +32,7 @@
 //
 // Limits. A tile of 16-bit inputs moves 512 bytes from L2 per token for 32,768 operations: 64 operations per byte,
 // which is L2's rate (about 5 TB/s) at some 320 Tflop/s. tokens * columns^2 operations in all: 4608 tokens of 3072
-// columns are 43 Gflop, 0.14 ms at an A100's dense rate (312 Tflop/s) and 0.13 ms at L2's on an H100; f32 inputs take
+// columns are 43 Gflop, 0.14 ms at an A100's dense rate (312 Tflop/s) and as much at L2's on an H100; f32 inputs take
 // three tf32 products, 0.84 ms on an A100.
 #include "tile.cuh"
 
