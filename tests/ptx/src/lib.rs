@@ -16,7 +16,22 @@
 //!
 //! Parsing fails, with the line, on every opcode, modifier, type and operand form that is not run exactly. Modifiers
 //! without effect on values (cache operators, eviction priorities, prefetch sizes) are accepted one by one, with the
-//! reason beside them. `wgmma`, `mbarrier`, bulk copies and tensor memory are left to GPUs.
+//! reason beside them. Not interpreted are:
+//!
+//! - units that work beside the warp, whose order only a GPU can show: `wgmma`, `tcgen05`, `mbarrier`, `cp.async.bulk`
+//!   and other bulk or tensor copies, `cp.async.mbarrier`, clusters, proxy fences;
+//! - `mma` on integers, f8 and smaller floats, f64, block scaling, or shapes other than m16n8k{4,8,16} and, sparse,
+//!   m16n8k{16,32}; `wmma`;
+//! - f64 with a rounding other than to nearest; conversions to and from f8 and smaller floats, stochastic rounding;
+//! - video instructions, 24-bit products, `fns`, `cnot`, `slct` on other than s32 and f32 signs;
+//! - 128-bit registers, textures and surfaces, cache policies, `ldu`, `nanosleep`, `vprintf`;
+//! - indirect and recursive calls, `alloca`, variables that hold addresses of others.
+//!
+//! # What runs more strictly than hardware
+//!
+//! A lane may not exit before its `cp.async` copies are waited for. Two lanes may not write one byte without order, even
+//! the same value. A barrier takes whole warps only, also in the form without `.aligned`. Plain `mma.sp` takes ordered
+//! metadata only. Results of `.approx` functions are the exact ones rounded once.
 
 mod barrier;
 mod decode;
