@@ -32,7 +32,7 @@
 //
 // Limits. A tile of 16-bit inputs moves 512 bytes from L2 per token for 32,768 operations: 64 operations per byte,
 // which is L2's rate (about 5 TB/s) at some 320 Tflop/s. tokens * columns^2 operations in all: 4608 tokens of 3072
-// columns are 43 Gflop, 0.14 ms at an A100's dense rate (312 Tflop/s) and 0.13 ms at L2's on an H100; f32 inputs take
+// columns are 43 Gflop, 0.14 ms at an A100's dense rate (312 Tflop/s) and as much at L2's on an H100; f32 inputs take
 // three tf32 products, 0.84 ms on an A100.
 #include "tile.cuh"
 
@@ -111,7 +111,7 @@ __device__ __forceinline__ void copy_strip(T* to, const GramItem& item, int toke
         for (int n = 0; n < STEP * CHUNKS / TILE_THREADS; ++n) {
             const int chunk = n * TILE_THREADS + threadIdx.x;
             const int k = chunk / CHUNKS, at = chunk % CHUNKS * VALUES;
-            const bool valid = token + k < item.tokens && column + at < item.columns;
+            const bool valid = (token + k < item.tokens) & (column + at < item.columns);
             const T* from = valid ? x + (token + k) * item.stride + column + at : x;
             copy_async_16(shared_address(to + operand_place<PERIOD>(k, at)), from, valid);
         }
@@ -119,7 +119,7 @@ __device__ __forceinline__ void copy_strip(T* to, const GramItem& item, int toke
         const int at = threadIdx.x;
 #pragma unroll 8
         for (int k = 0; k < STEP; ++k) {
-            const bool valid = token + k < item.tokens && column + at < item.columns;
+            const bool valid = (token + k < item.tokens) & (column + at < item.columns);
             const T* from = valid ? x + (token + k) * item.stride + column + at : x;
             T* place = to + operand_place<PERIOD>(k, at);
             if constexpr (sizeof(T) == 4) {
@@ -188,8 +188,8 @@ __device__ __forceinline__ void add_to_triangle(QuarterSums& sums, const GramIte
             const int matrix_column = tile.j * TILE + column + 8 * p;
             // Padding stays 0 even when an input is NaN.
             const bool inside = matrix_row < item.columns;
-            if (inside && matrix_column <= matrix_row) values[p].x = fmaf(item.scale, pairs[p].x, values[p].x);
-            if (inside && matrix_column < matrix_row) values[p].y = fmaf(item.scale, pairs[p].y, values[p].y);
+            if (inside & (matrix_column <= matrix_row)) values[p].x = fmaf(item.scale, pairs[p].x, values[p].x);
+            if (inside & (matrix_column < matrix_row)) values[p].y = fmaf(item.scale, pairs[p].y, values[p].y);
             *reinterpret_cast<float2*>(h + row * TILE + column + 8 * p) = values[p];
         }
     });
@@ -232,6 +232,8 @@ __device__ __forceinline__ void gram_tile(const GramItem& item, Tile tile, T* op
     constexpr int PERIOD = FAST ? PERIOD_16BIT : PERIOD_TF32;
     constexpr int CHAIN = FAST ? CHAIN_16BIT : CHAIN_TF32;
     constexpr int STRIP = STEP * TILE;
+    // With 4, the f32 kernel spills registers on compute capability 10 and 12.
+    constexpr int GROUPS = sizeof(T) == 4 ? 2 : 4;
     const bool diagonal = tile.i == tile.j;
     const Quarter quarter = own_quarter();
     const bool above = diagonal && quarter.row < quarter.column;
@@ -271,7 +273,7 @@ __device__ __forceinline__ void gram_tile(const GramItem& item, Tile tile, T* op
         } else if constexpr (FAST) {
             multiply_step_16bit<T, STEP>(sums, a, b, quarter);
         } else {
-            multiply_step_tf32<T, STEP>(sums, a, b, weights, quarter);
+            multiply_step_tf32<T, STEP, GROUPS>(sums, a, b, weights, quarter);
         }
         const bool last = step + 1 == steps;
         if (above) {

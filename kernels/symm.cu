@@ -55,7 +55,7 @@ __device__ __forceinline__ void for_each_turned(Copy copy) {
 // Rows `row`.. of `left`, turned: operand (k, n) is left (row + n, first + k); zeros beyond.
 __device__ __forceinline__ void copy_left(float* to, const SymmParams& params, int row, int first) {
     for_each_turned([&](int k, int n) {
-        const bool valid = row + n < params.rows && first + k < params.size;
+        const bool valid = (row + n < params.rows) & (first + k < params.size);
         const float* from = valid ? params.left + (row + n) * params.left_stride + first + k : params.left;
         copy_async_4(shared_address(to + operand_place<PERIOD_TF32>(k, n)), from, valid);
     });
@@ -77,7 +77,7 @@ __device__ __forceinline__ void copy_symmetric(float* to, const float* h, int fi
         const float* tile = h + triangle_tile(j, i);
         for_each_turned([&](int k, int n) {
             const int row = inside + k;
-            const bool stored = i == j && row >= n;
+            const bool stored = (i == j) & (row >= n);
             const float* from = tile + (stored ? row * TILE + n : n * TILE + row);
             copy_async_4(shared_address(to + operand_place<PERIOD_TF32>(k, n)), from, true);
         });
@@ -87,21 +87,25 @@ __device__ __forceinline__ void copy_symmetric(float* to, const float* h, int fi
 // Writes or adds 8 pairs of this lane to the product, 0 where the mask is 0.
 __device__ __forceinline__ void store_row(const SymmParams& params, int row, int column,
                                           const float2 (&pairs)[PAIRS], bool first_chain) {
-    bool inside[PAIRS][2], kept[PAIRS][2];
+    bool inside[PAIRS][2];
+    uint32_t kept[PAIRS][2];
     float before[PAIRS][2];
     const auto at = [&](int p, int c, int64_t stride) { return row * stride + column + 8 * p + c; };
 #pragma unroll
     for (int p = 0; p < PAIRS; ++p)
 #pragma unroll
         for (int c = 0; c < 2; ++c) {
-            inside[p][c] = row < params.rows && column + 8 * p + c < params.size;
-            kept[p][c] = inside[p][c] && (!params.mask || params.mask[at(p, c, params.size)]);
+            inside[p][c] = (row < params.rows) & (column + 8 * p + c < params.size);
+            kept[p][c] = inside[p][c];
+            if (inside[p][c] & (params.mask != nullptr)) kept[p][c] = params.mask[at(p, c, params.size)];
         }
 #pragma unroll
     for (int p = 0; p < PAIRS; ++p)
 #pragma unroll
-        for (int c = 0; c < 2; ++c)
-            before[p][c] = kept[p][c] && !first_chain ? params.product[at(p, c, params.product_stride)] : 0.0f;
+        for (int c = 0; c < 2; ++c) {
+            before[p][c] = 0.0f;
+            if ((kept[p][c] != 0) & !first_chain) before[p][c] = params.product[at(p, c, params.product_stride)];
+        }
 #pragma unroll
     for (int p = 0; p < PAIRS; ++p)
 #pragma unroll
@@ -137,7 +141,7 @@ extern "C" __global__ void __launch_bounds__(TILE_THREADS, 2) symm_f32(const __g
         __syncthreads();
         copy_step(step + STAGES - 1);
         const float* left = operands + step % STAGES * 2 * OPERAND;
-        multiply_step_tf32<float, STEP>(sums, left, left + OPERAND, nullptr, quarter);
+        multiply_step_tf32<float, STEP, 4>(sums, left, left + OPERAND, nullptr, quarter);
         const bool chain_ends = (step + 1) % (CHAIN / STEP) == 0 || step + 1 == steps;
         if (!chain_ends) continue;
         const bool first_chain = step < CHAIN / STEP;

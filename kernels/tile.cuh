@@ -79,8 +79,9 @@ __device__ __forceinline__ int operand_place(int k, int column) {
 //   weights  f32 [STEP] in shared memory, or null for ones; null or not must be known when compiling
 //
 // 16-bit values are tf32 numbers as they stand, so that only the weighted side is split and two products suffice;
-// f32 values need three.
-template <typename T, int STEP>
+// f32 values need three. GROUPS of the quarter's four 16-row groups are multiplied at a time: with 4, B is read and
+// split once per k; with 2, twice, but 16 registers stay free.
+template <typename T, int STEP, int GROUPS>
 __device__ __forceinline__ void multiply_step_tf32(QuarterSums& sums, const T* a, const T* b, const float* weights,
                                                    Quarter quarter) {
     const int lane = threadIdx.x % WARP;
@@ -90,35 +91,39 @@ __device__ __forceinline__ void multiply_step_tf32(QuarterSums& sums, const T* a
     for (int k0 = 0; k0 < STEP; k0 += 8) {
         const int k_of[2] = {k0 + lane % 4, k0 + lane % 4 + 4};
         const float weight_of[2] = {weights ? weights[k_of[0]] : 1.0f, weights ? weights[k_of[1]] : 1.0f};
-        uint32_t a_high[4][4], a_low[4][4];
 #pragma unroll
-        for (int m = 0; m < 4; ++m)
+        for (int m0 = 0; m0 < 4; m0 += GROUPS) {
+            uint32_t a_high[GROUPS][4], a_low[GROUPS][4];
 #pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                const int row = quarter.row + m * 16 + i % 2 * 8 + group;
-                const SplitTf32 split = split_tf32(weight_of[i / 2] * to_float(a[operand_place<PERIOD_TF32>(k_of[i / 2], row)]));
-                a_high[m][i] = split.high;
-                a_low[m][i] = split.low;
-            }
+            for (int m = 0; m < GROUPS; ++m)
 #pragma unroll
-        for (int n = 0; n < 8; ++n) {
-            float value[2];
-#pragma unroll
-            for (int i = 0; i < 2; ++i) value[i] = to_float(b[operand_place<PERIOD_TF32>(k_of[i], quarter.column + n * 8 + group)]);
-            if constexpr (sizeof(T) == 2) {
-                const uint32_t b_exact[2] = {__float_as_uint(value[0]), __float_as_uint(value[1])};
-#pragma unroll
-                for (int m = 0; m < 4; ++m) {
-                    multiply_add_tf32(sums[m][n], a_low[m], b_exact);
-                    multiply_add_tf32(sums[m][n], a_high[m], b_exact);
+                for (int i = 0; i < 4; ++i) {
+                    const int row = quarter.row + (m0 + m) * 16 + i % 2 * 8 + group;
+                    const float value = to_float(a[operand_place<PERIOD_TF32>(k_of[i / 2], row)]);
+                    const SplitTf32 split = split_tf32(weight_of[i / 2] * value);
+                    a_high[m][i] = split.high;
+                    a_low[m][i] = split.low;
                 }
-            } else {
-                const SplitTf32 first = split_tf32(value[0]);
-                const SplitTf32 second = split_tf32(value[1]);
-                const uint32_t b_high[2] = {first.high, second.high};
-                const uint32_t b_low[2] = {first.low, second.low};
 #pragma unroll
-                for (int m = 0; m < 4; ++m) multiply_add_3xtf32(sums[m][n], a_high[m], a_low[m], b_high, b_low);
+            for (int n = 0; n < 8; ++n) {
+                const int column = quarter.column + n * 8 + group;
+                const float first = to_float(b[operand_place<PERIOD_TF32>(k_of[0], column)]);
+                const float second = to_float(b[operand_place<PERIOD_TF32>(k_of[1], column)]);
+                if constexpr (sizeof(T) == 2) {
+                    const uint32_t b_exact[2] = {__float_as_uint(first), __float_as_uint(second)};
+#pragma unroll
+                    for (int m = 0; m < GROUPS; ++m) {
+                        multiply_add_tf32(sums[m0 + m][n], a_low[m], b_exact);
+                        multiply_add_tf32(sums[m0 + m][n], a_high[m], b_exact);
+                    }
+                } else {
+                    const SplitTf32 split[2] = {split_tf32(first), split_tf32(second)};
+                    const uint32_t b_high[2] = {split[0].high, split[1].high};
+                    const uint32_t b_low[2] = {split[0].low, split[1].low};
+#pragma unroll
+                    for (int m = 0; m < GROUPS; ++m)
+                        multiply_add_3xtf32(sums[m0 + m][n], a_high[m], a_low[m], b_high, b_low);
+                }
             }
         }
     }
