@@ -2,14 +2,11 @@
 
 mod support;
 
-use std::collections::HashMap;
-
 use obsdiff::ops::{
-    CountRule, FactorError, FactoredHessian, Hessian, Mask, NM, Pattern, Rounding, Sparsity, SweepOptions, Symmetric,
-    Tensor, cpu_engine,
+    CountRule, FactorError, Hessian, NM, Pattern, Rounding, Sparsity, SweepOptions, Symmetric, Tensor, cpu_engine,
 };
 use support::layers::{Case, cases};
-use support::{Array, assert_close, data, noises, read};
+use support::{assert_close, noises};
 
 #[test]
 fn hessian_matches_official() {
