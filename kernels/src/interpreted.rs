@@ -57,6 +57,11 @@ impl Interpreted {
         state.replaced.insert(name, ptx);
     }
 
+    /// Lets warps take turns by `schedule` from the next launch on.
+    pub fn set_schedule(&self, schedule: Schedule) {
+        self.state().machine.set_schedule(schedule);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

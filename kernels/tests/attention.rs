@@ -47,11 +47,10 @@ fn small_case<T: Value + bytemuck::Pod>(device: &Device, head_dim: usize, value:
 fn neither_the_schedule_nor_the_target_changes_a_bit() {
     let narrow = small_case(&Interpreted::device(), 128, bf16::from_f64);
     let wide = small_case(&Interpreted::device(), 64, |value| value as f32);
-    for seed in 1..=3 {
-        let device = Device::new(Interpreted::new("80", Schedule::Random(seed), 1 + seed as usize));
-        assert!(small_case(&device, 128, bf16::from_f64) == narrow, "16 bits, seed {seed}");
-        assert!(small_case(&device, 64, |value| value as f32) == wide, "32 bits, seed {seed}");
-    }
+    support::under_random_schedules(|device, seed| {
+        assert!(small_case(device, 128, bf16::from_f64) == narrow, "16 bits, seed {seed}");
+        assert!(small_case(device, 64, |value| value as f32) == wide, "32 bits, seed {seed}");
+    });
     let newest = Device::new(Interpreted::new("120a", Schedule::RoundRobin, 4));
     assert!(small_case(&newest, 128, bf16::from_f64) == narrow, "16 bits, target 120a");
     assert!(small_case(&newest, 64, |value| value as f32) == wide, "32 bits, target 120a");

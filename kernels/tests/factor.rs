@@ -1,5 +1,7 @@
 //! `factor.cu` on the interpreter.
 
+mod support;
+
 use obsdiff_kernels::check::{self, Scale};
 use obsdiff_kernels::device::Device;
 use obsdiff_kernels::factor::{FactorInput, FactorOutcome, factor, factor_bytes, factor_scratch_bytes};
@@ -45,11 +47,10 @@ fn hessian(device: &Device, size: usize) -> PackedTriangle {
 
 #[test]
 fn bytes_do_not_depend_on_the_schedule() {
-    let factored = |schedule: Schedule, blocks: usize| {
-        let device = Device::new(Interpreted::new("80", schedule, blocks));
-        let hessian = hessian(&device, 200);
+    let factored = |device: &Device| {
+        let hessian = hessian(device, 200);
         let inputs = [FactorInput { hessian: &hessian, dampening: 0.01 }];
-        match factor(&device, &inputs).expect("the device runs it").pop() {
+        match factor(device, &inputs).expect("the device runs it").pop() {
             Some(FactorOutcome::Factored(factor)) => {
                 let values = factor.triangle.to_values().expect("readable");
                 let inverses = factor.inverses.to_vec().expect("readable");
@@ -58,10 +59,8 @@ fn bytes_do_not_depend_on_the_schedule() {
             outcome => panic!("expected a factor, found {outcome:?}"),
         }
     };
-    let expected = factored(Schedule::RoundRobin, 4);
-    for seed in 0..3 {
-        assert!(factored(Schedule::Random(seed), 1 + seed as usize) == expected, "seed {seed}");
-    }
+    let expected = factored(&Interpreted::device());
+    support::under_random_schedules(|device, seed| assert!(factored(device) == expected, "seed {seed}"));
 }
 
 #[test]

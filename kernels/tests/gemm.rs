@@ -1,5 +1,7 @@
 //! The dense product on the interpreter.
 
+mod support;
+
 use half::bf16;
 use obsdiff_kernels::check::random::Random;
 use obsdiff_kernels::check::{self, Scale};
@@ -55,11 +57,10 @@ fn neither_the_variant_nor_the_schedule_nor_the_target_changes_a_bit() {
         assert!(found == first, "tile {}x{} gives other bytes", tile.features, tile.tokens);
     }
     assert!(product(&Interpreted::device(), Variant::Unaligned) == first, "the unaligned variant gives other bytes");
-    for seed in 0..3 {
-        let device = Device::new(Interpreted::new("80", Schedule::Random(seed), 2));
-        let tile = all[all.len() - 1];
-        assert!(product(&device, Variant::Tile(tile)) == first, "schedule {seed} gives other bytes");
-    }
+    let tile = all[all.len() - 1];
+    support::under_random_schedules(|device, seed| {
+        assert!(product(device, Variant::Tile(tile)) == first, "schedule {seed} gives other bytes");
+    });
     let device = Device::new(Interpreted::new("120a", Schedule::RoundRobin, 2));
     assert!(product(&device, Variant::Tile(all[1])) == first, "sm_120a gives other bytes");
 }

@@ -47,10 +47,7 @@ fn small_case(device: &Device) -> Vec<u64> {
 #[test]
 fn bits_do_not_depend_on_the_schedule() {
     let expected = small_case(&Interpreted::device());
-    for seed in 1..=3 {
-        let device = Device::new(Interpreted::new("80", Schedule::Random(seed), 1 + seed as usize));
-        assert!(small_case(&device) == expected, "seed {seed}");
-    }
+    support::under_random_schedules(|device, seed| assert!(small_case(device) == expected, "seed {seed}"));
 }
 
 #[test]

@@ -36,10 +36,7 @@ fn small_case(device: &Device) -> Vec<f16> {
 #[test]
 fn neither_the_schedule_nor_the_target_changes_a_bit() {
     let expected = small_case(&Interpreted::device());
-    for seed in 1..=3 {
-        let device = Device::new(Interpreted::new("80", Schedule::Random(seed), 1 + seed as usize));
-        assert!(small_case(&device) == expected, "seed {seed}");
-    }
+    support::under_random_schedules(|device, seed| assert!(small_case(device) == expected, "seed {seed}"));
     assert!(small_case(&Device::new(Interpreted::new("120a", Schedule::RoundRobin, 4))) == expected, "target 120a");
 }
 

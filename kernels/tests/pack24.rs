@@ -1,5 +1,7 @@
 //! 2:4 storage on the interpreter.
 
+mod support;
+
 use half::bf16;
 use obsdiff_kernels::check::{self, Scale};
 use obsdiff_kernels::interpreted::Interpreted;
@@ -33,13 +35,12 @@ fn every_kernel_matches_the_host_on_sm_120a() {
 
 #[test]
 fn the_same_group_is_named_whatever_the_schedule() {
-    for seed in 0..3 {
-        let device = Device::new(Interpreted::new("80", Schedule::Random(seed), 3));
-        let dense = Buffer::from_slice(&device, &vec![bf16::ONE; 70 * 64], "dense").expect("memory");
-        let refused = Packed24::compress(&device, Matrix::from_buffer(&dense, 70, 64).expect("its size"));
+    support::under_random_schedules(|device, _| {
+        let dense = Buffer::from_slice(device, &vec![bf16::ONE; 70 * 64], "dense").expect("memory");
+        let refused = Packed24::compress(device, Matrix::from_buffer(&dense, 70, 64).expect("its size"));
         let Err(Error::Argument { problem, .. }) = refused else { panic!("not refused: {refused:?}") };
         assert!(problem.starts_with("row 0, columns 0 to 3: more than two"), "{problem}");
-    }
+    });
 }
 
 #[test]

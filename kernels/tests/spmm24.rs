@@ -1,5 +1,7 @@
 //! The 2:4 sparse product on the interpreter.
 
+mod support;
+
 use half::bf16;
 use obsdiff_kernels::check::random::Random;
 use obsdiff_kernels::check::{self, Scale};
@@ -60,10 +62,9 @@ fn neither_the_tile_nor_the_schedule_nor_the_target_changes_a_bit() {
         let found = product(&Interpreted::device(), *tile);
         assert!(found == first, "tile {}x{} gives other bytes", tile.features, tile.tokens);
     }
-    for seed in 0..3 {
-        let device = Device::new(Interpreted::new("80", Schedule::Random(seed), 2));
-        assert!(product(&device, TILES[3]) == first, "schedule {seed} gives other bytes");
-    }
+    support::under_random_schedules(|device, seed| {
+        assert!(product(device, TILES[3]) == first, "schedule {seed} gives other bytes");
+    });
     let device = Device::new(Interpreted::new("120a", Schedule::RoundRobin, 2));
     assert!(product(&device, TILES[1]) == first, "sm_120a gives other bytes");
 }

@@ -1,5 +1,7 @@
 //! The column sweep on the interpreter.
 
+mod support;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -104,10 +106,9 @@ fn sweep_gives_the_same_bytes_under_any_schedule() {
     let counts = counts();
     for selection in [Selection::Unstructured { counts: &counts }, Selection::NM { keep: 4, of: 8 }] {
         let expected = swept_bits(&Interpreted::device(), selection);
-        for (seed, blocks) in [(1, 1), (2, 2), (3, 5)] {
-            let device = Device::new(Interpreted::new("80", Schedule::Random(seed), blocks));
-            assert!(swept_bits(&device, selection) == expected, "{selection:?} under schedule {seed}");
-        }
+        support::under_random_schedules(|device, seed| {
+            assert!(swept_bits(device, selection) == expected, "{selection:?} under schedule {seed}");
+        });
     }
 }
 
