@@ -1,10 +1,10 @@
 //! Running the checks of an operation as a test.
 
 use obsdiff_kernels::Device;
-use obsdiff_kernels::check::{Check, Outcome, Scale};
+use obsdiff_kernels::check::{Outcome, Run, Scale};
 
 /// Runs the small cases and panics with those that fail; a check without cases fails too.
-pub fn assert_passes(device: &Device, run: Check) -> Vec<Outcome> {
+pub fn assert_passes(device: &Device, run: Run) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     let done = run(device, Scale::Small, &mut |outcome| outcomes.push(outcome));
     done.unwrap_or_else(|error| panic!("after {} cases: {error}", outcomes.len()));
