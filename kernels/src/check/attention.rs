@@ -163,7 +163,8 @@ fn check(device: &Device, seed: u64, case: &Case, report: &mut dyn FnMut(Outcome
         if case.poisoned && number == 0 {
             key.values[..width].fill(f64::NAN);
         }
-        let placed = [query.place(device, layout)?, key.place(device, layout)?, value.place(device, layout)?];
+        let placed =
+            [query.place_input(device, layout)?, key.place_input(device, layout)?, value.place_input(device, layout)?];
         let wanted = case.last_out || number + 1 < case.tokens.len();
         let out = wanted.then(|| Placed::unwritten(device, case.element, rows, width, layout)).transpose()?;
         streams.push(Tensors { query, key, value, placed, out });

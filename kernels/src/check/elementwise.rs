@@ -112,8 +112,8 @@ fn check_sums(device: &Device, element: Element, shape: Shape, report: &mut dyn 
     let mut random = Random::new(columns as u64 + 1);
     let mut host = |rows| Host::random(&mut random, element, rows, columns, 2.0);
     let (x, y, positions, gate) = (host(shape.rows()), host(shape.rows()), host(tokens), host(batch));
-    let (placed_y, placed_gate) = (y.place(device, layout)?, gate.place(device, layout)?);
-    let placed_positions = positions.place(device, layout)?;
+    let (placed_y, placed_gate) = (y.place_input(device, layout)?, gate.place_input(device, layout)?);
+    let placed_positions = positions.place_input(device, layout)?;
 
     let sum = |a: f64, b: f64| Expected::rounded(element, a + b, UNIT * (a + b).abs());
     let placed = in_place(device, &x, layout, |x| add(device, x, placed_y.matrix()))?;
@@ -144,7 +144,8 @@ fn check_rope(device: &Device, element: Element, shape: Shape, report: &mut dyn 
         let angle = |token: usize, pair: usize| (token * pairs + pair) as f64 * 0.37;
         let cos = Host::new(Element::F32, tokens, pairs, |token, pair| angle(token, pair).cos());
         let sin = Host::new(Element::F32, tokens, pairs, |token, pair| angle(token, pair).sin());
-        let (placed_cos, placed_sin) = (cos.place(device, Layout::default())?, sin.place(device, Layout::default())?);
+        let (placed_cos, placed_sin) =
+            (cos.place_input(device, Layout::default())?, sin.place_input(device, Layout::default())?);
         let placed = in_place(device, &x, layout, |x| rope(device, x, placed_cos.matrix(), placed_sin.matrix()))?;
         let mut expected = Vec::with_capacity(x.values.len());
         for (place, pair) in x.values.chunks_exact(2).enumerate() {
@@ -166,7 +167,7 @@ fn check_is_finite(device: &Device, element: Element, shape: Shape, report: &mut
     let last = x.values.len() - 1;
     for (place, bad) in [(0, largest), (0, f64::NAN), (last / 2, f64::INFINITY), (last, f64::NEG_INFINITY)] {
         let good = std::mem::replace(&mut x.values[place], bad);
-        let answer = is_finite(device, x.place(device, shape.layout)?.matrix())?;
+        let answer = is_finite(device, x.place_input(device, shape.layout)?.matrix())?;
         x.values[place] = good;
         let error = if answer == bad.is_finite() { 0.0 } else { 1.0 };
         let case = format!("{}, {bad} at {place}", describe(element, shape));
@@ -203,7 +204,7 @@ fn check_convert(
         special.get(place).copied().unwrap_or_else(|| random.normal() * (random.normal() * 6.0).exp2())
     });
     let rounded = Host::new(to, shape.rows(), shape.columns, |row, column| x.row(row)[column]);
-    let placed = x.place(device, shape.layout)?;
+    let placed = x.place_input(device, shape.layout)?;
     let mut out = Placed::unwritten(device, to, shape.rows(), shape.columns, shape.layout)?;
     convert(device, &mut out.matrix_mut(), placed.matrix())?;
     let expected = rounded.values.iter().map(|&value| Expected { value, allowance: 0.0 }).collect();
@@ -217,7 +218,7 @@ fn check_combine(device: &Device, shape: Shape, report: &mut dyn FnMut(Outcome))
     let mut random = Random::new(shape.columns as u64 + 4);
     let mut host = || Host::random(&mut random, Element::F32, shape.rows(), shape.columns, 2.0);
     let (old, terms) = (host(), [host(), host(), host()]);
-    let placed = terms.iter().map(|term| term.place(device, shape.layout)).collect::<Result<Vec<_>>>()?;
+    let placed = terms.iter().map(|term| term.place_input(device, shape.layout)).collect::<Result<Vec<_>>>()?;
     let weights = [4.5f32, -3.5, 0.125];
     for (count, keep) in [(1, 1.0f32), (2, 0.0), (3, -0.75), (3, 0.0)] {
         let mut out = match keep {

@@ -4,7 +4,7 @@
 //! sum of |x w| for each product in its chain (tensor cores truncate the running sum) and for each term inside a
 //! product. Splitting f32 into two tf32 adds 4 * 2^-24 for each operand that is split, and for the product left out.
 
-use crate::check::operand::{Measure, Operand, Placed, worse};
+use crate::check::placed::{Expected, Host, Layout, Placed, compare};
 use crate::check::random::Random;
 use crate::check::{Outcome, Scale};
 use crate::device::Device;
@@ -112,51 +112,40 @@ pub fn run(device: &Device, scale: Scale, report: &mut dyn FnMut(Outcome)) -> Re
 
 fn outcome(device: &Device, random: &mut Random, case: Case) -> Result<Outcome> {
     let (tokens, features, columns) = case.shape;
-    let x = Operand::random(random, case.x, tokens, columns);
-    let weight = Operand::random(random, case.weight, features, columns);
-    let bias = case.bias.map(|element| Operand::random(random, element, 1, features));
+    let x = Host::random(random, case.x, tokens, columns, 1.0);
+    let weight = Host::random(random, case.weight, features, columns, 1.0);
+    let bias = case.bias.map(|element| Host::random(random, element, 1, features, 1.0));
 
     let [x_gap, weight_gap, y_gap] = case.gaps;
-    let placed_x = x.place(device, columns + x_gap, case.offset)?;
-    let placed_weight = weight.place(device, columns + weight_gap, case.offset)?;
-    let placed_bias = bias.as_ref().map(|bias| bias.place(device, features, 0)).transpose()?;
-    let mut y = Placed::unwritten(device, case.x, (tokens, features), features + y_gap, 0)?;
+    let placed_x = x.place_input(device, Layout { lead: case.offset, gap: x_gap })?;
+    let placed_weight = weight.place_input(device, Layout { lead: case.offset, gap: weight_gap })?;
+    let placed_bias = bias.as_ref().map(|bias| bias.place_input(device, Layout::default())).transpose()?;
+    let mut y = Placed::unwritten(device, case.x, tokens, features, Layout { lead: 0, gap: y_gap })?;
     let matrices = (placed_x.matrix(), placed_weight.matrix(), placed_bias.as_ref().map(Placed::matrix));
     match case.variant {
         Some(variant) => gemm_as(device, variant, matrices.0, matrices.1, matrices.2, &mut y.matrix_mut())?,
         None => gemm(device, matrices.0, matrices.1, matrices.2, &mut y.matrix_mut())?,
     }
-    let (found, outside) = y.read()?;
 
     let rows: Vec<usize> = match tokens > 1024 {
         true => (0..SAMPLES).map(|sample| sample * (tokens - 1) / (SAMPLES - 1)).collect(),
         false => (0..tokens).collect(),
     };
-    let weight = weight.to_f64();
-    let bias = bias.map(|bias| bias.to_f64());
-    let measure = Measure { element: case.x, roundings: 1.0, sum_units: sum_units(case.x, case.weight, columns) };
-    let mut worst = 0.0;
-    let mut detail = String::new();
+    let sum_units = sum_units(case.x, case.weight, columns);
+    let mut expected = Vec::with_capacity(rows.len() * features);
     for row in rows {
-        let expected = match columns {
+        let bias = bias.as_ref().map(|bias| bias.values.as_slice());
+        let product = match columns {
             0 => {
-                let bias = bias.clone().unwrap_or_else(|| vec![0.0; features]);
-                let magnitudes = bias.iter().map(|bias| bias.abs()).collect();
-                reference::gemm::Product { values: bias, magnitudes }
+                let values = bias.map_or_else(|| vec![0.0; features], <[f64]>::to_vec);
+                let magnitudes = values.iter().map(|bias| bias.abs()).collect();
+                reference::gemm::Product { values, magnitudes }
             }
-            _ => reference::gemm::gemm(&x.row(row), &weight, bias.as_deref(), columns, features),
+            _ => reference::gemm::gemm(x.row(row), &weight.values, bias, columns, features),
         };
-        let (error, problem) = measure.compare(&found[row * features..][..features], &expected, features);
-        if detail.is_empty() && !problem.is_empty() {
-            detail = format!("token {row}, {problem}");
-        }
-        worst = worse(worst, error);
+        expected.extend(Expected::products(case.x, row, product, sum_units));
     }
-    if let Some(byte) = outside {
-        worst = f64::NAN;
-        detail = format!("byte {byte} outside of the result was written; {detail}");
-    }
-    let case = format!(
+    let name = format!(
         "x {} [{tokens}, {columns}] w {} [{features}, {columns}] bias {} gaps {:?} offset {} {}",
         case.x.name(),
         case.weight.name(),
@@ -169,7 +158,7 @@ fn outcome(device: &Device, random: &mut Random, case: Case) -> Result<Outcome> 
             None => "chosen".to_string(),
         }
     );
-    Ok(Outcome { kernel: KERNEL, case, error: worst, bound: 1.0, detail })
+    compare(KERNEL, name, &y, expected.into_iter())
 }
 
 /// What the sum may be off by, in units of 2^-24 of the sum of its terms' magnitudes.

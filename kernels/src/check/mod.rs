@@ -9,7 +9,6 @@ pub mod gemm;
 pub mod gram;
 mod hessian;
 pub mod normalize;
-mod operand;
 pub mod pack24;
 mod placed;
 pub mod random;
@@ -54,4 +53,4 @@ impl Outcome {
 }
 
 /// Reports every case of one operation.
-pub type Check = fn(&Device, Scale, &mut dyn FnMut(Outcome)) -> Result<()>;
+pub type Run = fn(&Device, Scale, &mut dyn FnMut(Outcome)) -> Result<()>;

@@ -70,7 +70,7 @@ fn check_layer_norm(
             },
         );
     let modulation = Host::random(&mut random, element, batch, 2 * width, 0.5);
-    let (placed_x, placed_modulation) = (x.place(device, layout)?, modulation.place(device, layout)?);
+    let (placed_x, placed_modulation) = (x.place_input(device, layout)?, modulation.place_input(device, layout)?);
     let mut out = Placed::unwritten(device, element, rows, width, layout)?;
     let (shift, scale) =
         (placed_modulation.matrix().column_range(0, width)?, placed_modulation.matrix().column_range(width, width)?);
@@ -113,7 +113,7 @@ fn check_rms_norm(
     let x = Host::random(&mut random, element, rows, groups * width, 3.0);
     let weight = Host::new(element, 1, width, |_, _| 1.0 + random.normal() * 0.2);
     let mut placed = x.place(device, layout)?;
-    let placed_weight = weight.place(device, Layout::default())?;
+    let placed_weight = weight.place_input(device, Layout::default())?;
     rms_norm(device, &mut placed.matrix_mut(), placed_weight.matrix(), EPSILON)?;
 
     let error = ((width as f64 / 32.0 + 16.0) / 2.0 + 6.0) * UNIT;

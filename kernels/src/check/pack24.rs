@@ -1,7 +1,7 @@
 //! `pack24` against the host's layouts, bit by bit: the error is the number of places that differ, the bound 0.
 
 use crate::buffer::Buffer;
-use crate::check::operand::{Operand, Placed};
+use crate::check::placed::{Host, Layout, Placed};
 use crate::check::random::Random;
 use crate::check::{Outcome, Scale};
 use crate::device::Device;
@@ -45,15 +45,15 @@ fn round_trip(
     (gap, offset): (usize, usize),
     report: &mut dyn FnMut(Outcome),
 ) -> Result<()> {
-    let dense = Operand::random_24(random, element, rows, columns);
-    let bits = dense.bits_16();
-    let expected = compress(&bits, rows, columns).map_err(unexpected)?;
+    let dense = Host::random_24(random, element, rows, columns);
+    let layout = Layout { lead: offset, gap };
+    let expected = compress(&dense.bits_16(), rows, columns).map_err(unexpected)?;
     let mut tell = |step: &str, differences: Differences| {
         let case = format!("{step} {} [{rows}, {columns}] gap {gap} offset {offset}", element.name());
         report(differences.outcome(case));
     };
 
-    let placed = dense.place(device, columns + gap, offset)?;
+    let placed = dense.place_input(device, layout)?;
     let packed = match Packed24::compress(device, placed.matrix()) {
         Err(Error::Argument { problem, .. }) => {
             tell("compress", Differences { count: 1, first: problem });
@@ -65,11 +65,11 @@ fn round_trip(
     tell("compress values", differences(&found.values, &expected.values));
     tell("compress metadata", differences(&found.metadata, &expected.metadata));
 
-    let mut unpacked = Placed::unwritten(device, element, (rows, columns), columns + gap, offset)?;
+    let mut unpacked = Placed::unwritten(device, element, rows, columns, layout)?;
     packed.decompress(&mut unpacked.matrix_mut())?;
     let (values, outside) = unpacked.read()?;
-    let exact: Vec<u32> = values.iter().map(|value| value.to_bits()).collect();
-    let wanted: Vec<u32> = dense.values.iter().map(|value| (value + 0.0).to_bits()).collect();
+    let exact: Vec<u64> = values.iter().map(|value| value.to_bits()).collect();
+    let wanted: Vec<u64> = dense.values.iter().map(|value| (value + 0.0).to_bits()).collect();
     let mut decompressed = differences(&exact, &wanted);
     if let Some(byte) = outside {
         decompressed = Differences { count: 1, first: format!("byte {byte} outside of the matrix was written") };
@@ -100,11 +100,11 @@ fn refusals(
     bad.sort_unstable();
     let (row, group) = (bad[0] / (columns / 4), bad[0] % (columns / 4));
 
-    let mut dense = Operand::random_24(random, element, rows, columns);
+    let mut dense = Host::random_24(random, element, rows, columns);
     for number in bad {
         dense.values[number * 4 + 1..number * 4 + 4].fill(0.5);
     }
-    let placed = dense.place(device, columns, 0)?;
+    let placed = dense.place_input(device, Layout::default())?;
     let case = format!("refuse {} [{rows}, {columns}] groups {bad:?}", element.name());
     report(refusal(case, Packed24::compress(device, placed.matrix()), Refusal::Nonzeros { row, group }));
 

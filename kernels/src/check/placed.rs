@@ -1,5 +1,5 @@
-//! Matrices of the forward pass' checks: values on the host, their place on the device with guards around them, and
-//! the comparison of a result with what was expected.
+//! Matrices of the checks: values on the host, their place on the device with guards around them, and the comparison
+//! of a result with what was expected.
 
 use half::{bf16, f16};
 
@@ -9,6 +9,7 @@ use crate::buffer::Buffer;
 use crate::device::Device;
 use crate::error::Result;
 use crate::matrix::{Element, Matrix, MatrixMut};
+use crate::reference::gemm::Product;
 
 /// Bytes of guard before and behind a matrix.
 const GUARD: usize = 256;
@@ -23,6 +24,18 @@ pub(super) const ELEMENTS: [Element; 3] = [Element::F32, Element::F16, Element::
 pub(super) struct Layout {
     pub lead: usize,
     pub gap: usize,
+}
+
+impl Layout {
+    /// Byte of the first value.
+    fn first(self, element: Element) -> usize {
+        GUARD + self.lead * element.bytes()
+    }
+
+    /// The bytes of a matrix before anything is written.
+    fn unwritten(self, element: Element, rows: usize, columns: usize) -> Vec<u8> {
+        vec![UNWRITTEN; self.first(element) + rows * (columns + self.gap) * element.bytes() + GUARD]
+    }
 }
 
 /// `[rows, columns]` values that `element` holds exactly.
@@ -46,23 +59,61 @@ impl Host {
         Self::new(element, rows, columns, |_, _| random.normal() * spread)
     }
 
+    /// Normal values of standard deviation 1 where kept; each group of four columns keeps any of the six pairs, or
+    /// less: two groups in sixteen keep a single value and one none.
+    pub fn random_24(random: &mut Random, element: Element, rows: usize, columns: usize) -> Self {
+        const PAIRS: [u64; 6] = [0b0011, 0b0101, 0b1001, 0b0110, 0b1010, 0b1100];
+        let mut host = Self::random(random, element, rows, columns, 1.0);
+        for four in host.values.chunks_exact_mut(4) {
+            let bits = random.bits();
+            let pair = PAIRS[(bits % 6) as usize];
+            let kept = match bits >> 32 & 15 {
+                0 => 0,
+                1 | 2 => pair & pair.wrapping_neg(),
+                _ => pair,
+            };
+            for (place, value) in four.iter_mut().enumerate() {
+                *value *= (kept >> place & 1) as f64;
+            }
+        }
+        host
+    }
+
     pub fn row(&self, row: usize) -> &[f64] {
         &self.values[row * self.columns..][..self.columns]
     }
 
+    /// Bit patterns of a 16-bit matrix.
+    pub fn bits_16(&self) -> Vec<u16> {
+        self.values.iter().map(|&value| bits(self.element, value) as u16).collect()
+    }
+
     /// A copy on the device.
     pub fn place(&self, device: &Device, layout: Layout) -> Result<Placed> {
-        let mut placed = Placed::unwritten(device, self.element, self.rows, self.columns, layout)?;
-        let mut bytes = vec![UNWRITTEN; placed.buffer.len()];
-        let size = self.element.bytes();
+        let bytes = self.bytes(layout);
+        Placed::new(device, self.element, (self.rows, self.columns), layout, &bytes)
+    }
+
+    /// A copy that is only read. Memory ends with the last value, so that a device that checks addresses refuses to
+    /// read on.
+    pub fn place_input(&self, device: &Device, layout: Layout) -> Result<Placed> {
+        let mut bytes = self.bytes(layout);
+        let gap = if self.rows == 0 { 0 } else { layout.gap * self.element.bytes() };
+        bytes.truncate(bytes.len() - GUARD - gap);
+        Placed::new(device, self.element, (self.rows, self.columns), layout, &bytes)
+    }
+
+    /// What the device holds: the values with guards around them.
+    fn bytes(&self, layout: Layout) -> Vec<u8> {
+        let mut bytes = layout.unwritten(self.element, self.rows, self.columns);
+        let (first, stride, size) = (layout.first(self.element), self.columns + layout.gap, self.element.bytes());
         for (row, values) in self.values.chunks_exact(self.columns.max(1)).enumerate() {
             for (column, &value) in values.iter().enumerate() {
                 let stored = bits(self.element, value).to_le_bytes();
-                bytes[placed.first + (row * placed.stride + column) * size..][..size].copy_from_slice(&stored[..size]);
+                bytes[first + (row * stride + column) * size..][..size].copy_from_slice(&stored[..size]);
             }
         }
-        placed.buffer.write(0, &bytes)?;
-        Ok(placed)
+        bytes
     }
 }
 
@@ -78,17 +129,21 @@ pub(super) struct Placed {
 }
 
 impl Placed {
-    /// An output: every value NaN.
-    pub fn unwritten(
+    fn new(
         device: &Device,
         element: Element,
-        rows: usize,
-        columns: usize,
-        Layout { lead, gap }: Layout,
+        (rows, columns): (usize, usize),
+        layout: Layout,
+        bytes: &[u8],
     ) -> Result<Self> {
-        let (stride, first) = (columns + gap, GUARD + lead * element.bytes());
-        let bytes = vec![UNWRITTEN; first + rows * stride * element.bytes() + GUARD];
-        Ok(Placed { element, rows, columns, stride, first, buffer: Buffer::from_slice(device, &bytes, "a check")? })
+        let (stride, first) = (columns + layout.gap, layout.first(element));
+        Ok(Placed { element, rows, columns, stride, first, buffer: Buffer::from_slice(device, bytes, "a check")? })
+    }
+
+    /// An output: every value NaN.
+    pub fn unwritten(device: &Device, element: Element, rows: usize, columns: usize, layout: Layout) -> Result<Self> {
+        let bytes = layout.unwritten(element, rows, columns);
+        Self::new(device, element, (rows, columns), layout, &bytes)
     }
 
     fn address(&self) -> u64 {
@@ -96,7 +151,7 @@ impl Placed {
     }
 
     pub fn matrix(&self) -> Matrix<'_> {
-        // SAFETY: `unwritten` gave the buffer room for the matrix, aligned to the element; it lives as long as `self`,
+        // SAFETY: `new` was given room for the matrix, aligned to the element; it lives as long as `self`,
         // and writing goes through `matrix_mut`, which borrows `self` mutably.
         unsafe { Matrix::from_address(self.address(), self.element, self.rows, self.columns, self.stride) }
     }
@@ -142,6 +197,20 @@ impl Expected {
     pub fn rounded(element: Element, value: f64, error: f64) -> Self {
         let (unit, smallest) = rounding(element);
         Expected { value, allowance: error + unit * (value.abs() + error) + smallest }
+    }
+
+    /// The result's `row` of a product whose sums may be off by `sum_units` units of 2^-24 of their terms' magnitudes,
+    /// rounded to `element`.
+    pub fn products(
+        element: Element,
+        row: usize,
+        Product { values, magnitudes }: Product,
+        sum_units: f64,
+    ) -> impl Iterator<Item = (usize, Self)> {
+        let start = row * values.len();
+        values.into_iter().zip(magnitudes).enumerate().map(move |(column, (value, magnitude))| {
+            (start + column, Self::rounded(element, value, sum_units * 2f64.powi(-24) * magnitude))
+        })
     }
 }
 

@@ -53,7 +53,7 @@ fn check_concatenation(
     const KERNEL: &str = "copy_rows";
     let mut random = Random::new((left * right) as u64);
     let parts = [left, right].map(|columns| Host::random(&mut random, element, rows, columns, 1.0));
-    let placed = [parts[0].place(device, layout)?, parts[1].place(device, layout)?];
+    let placed = [parts[0].place_input(device, layout)?, parts[1].place_input(device, layout)?];
     let mut joint = Placed::unwritten(device, element, rows, left + right, layout)?;
     copy_rows(device, &mut joint.matrix_mut().column_range(0, left)?, placed[0].matrix())?;
     copy_rows(device, &mut joint.matrix_mut().column_range(left, right)?, placed[1].matrix())?;
@@ -119,7 +119,7 @@ fn check_strided(
     report: &mut dyn FnMut(Outcome),
 ) -> Result<()> {
     let from = Host::random(&mut Random::new(values as u64), element, 1, values, 1.0);
-    let placed = from.place(device, Layout { lead: 1, gap: 0 })?;
+    let placed = from.place_input(device, Layout { lead: 1, gap: 0 })?;
     let mut to = Placed::unwritten(device, element, 1, places.len(), Layout::default())?;
     strided_copy(device, &mut to.matrix_mut(), placed.matrix(), at)?;
     let expected = exact(places.iter().map(|&place| &from.values[place]));

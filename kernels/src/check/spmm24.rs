@@ -4,7 +4,7 @@
 //! sum of |x w| for each product in its chain (tensor cores truncate the running sum) and for each term inside a
 //! product. Against `gemm`, both sides may be off by so much.
 
-use crate::check::operand::{Measure, Operand, Placed, worse};
+use crate::check::placed::{Expected, Host, Layout, Placed, compare};
 use crate::check::random::Random;
 use crate::check::{Outcome, Scale};
 use crate::device::Device;
@@ -88,25 +88,24 @@ pub fn run(device: &Device, scale: Scale, report: &mut dyn FnMut(Outcome)) -> Re
 
 fn outcomes(device: &Device, random: &mut Random, case: Case, report: &mut dyn FnMut(Outcome)) -> Result<()> {
     let (tokens, features, columns) = case.shape;
-    let x = Operand::random(random, case.element, tokens, columns);
-    let dense = Operand::random_24(random, case.element, features, columns);
-    let bias = case.bias.map(|element| Operand::random(random, element, 1, features));
+    let x = Host::random(random, case.element, tokens, columns, 1.0);
+    let dense = Host::random_24(random, case.element, features, columns);
+    let bias = case.bias.map(|element| Host::random(random, element, 1, features, 1.0));
     let host = reference::pack24::compress(&dense.bits_16(), features, columns)
         .map_err(|refusal| Error::argument(KERNEL, refusal.to_string()))?;
 
     let [x_gap, y_gap] = case.gaps;
-    let placed_x = x.place(device, columns + x_gap, 0)?;
-    let placed_dense = dense.place(device, columns, 0)?;
-    let placed_bias = bias.as_ref().map(|bias| bias.place(device, features, 0)).transpose()?;
+    let placed_x = x.place_input(device, Layout { lead: 0, gap: x_gap })?;
+    let placed_dense = dense.place_input(device, Layout::default())?;
+    let placed_bias = bias.as_ref().map(|bias| bias.place_input(device, Layout::default())).transpose()?;
     let bias_matrix = placed_bias.as_ref().map(Placed::matrix);
     let weight = Packed24::compress(device, placed_dense.matrix())?.into_registers()?;
-    let mut y = Placed::unwritten(device, case.element, (tokens, features), features + y_gap, 0)?;
+    let mut y = Placed::unwritten(device, case.element, tokens, features, Layout { lead: 0, gap: y_gap })?;
     match case.tile {
         Some(tile) => spmm24_as(device, tile, placed_x.matrix(), &weight, bias_matrix, &mut y.matrix_mut())?,
         None => spmm24(device, placed_x.matrix(), &weight, bias_matrix, &mut y.matrix_mut())?,
     }
-    let (found, outside) = y.read()?;
-    let mut twin = Placed::unwritten(device, case.element, (tokens, features), features, 0)?;
+    let mut twin = Placed::unwritten(device, case.element, tokens, features, Layout::default())?;
     gemm(device, placed_x.matrix(), placed_dense.matrix(), bias_matrix, &mut twin.matrix_mut())?;
     let (twin, _) = twin.read()?;
 
@@ -125,45 +124,23 @@ fn outcomes(device: &Device, random: &mut Random, case: Case, report: &mut dyn F
         Element::F16 => half::f16::from_bits(bits).to_f64(),
         _ => half::bf16::from_bits(bits).to_f64(),
     };
-    let bias = bias.map(|bias| bias.to_f64());
-    let exact = Measure { element: case.element, roundings: 1.0, sum_units: sum_units(columns, 32) };
-    let sum_units = exact.sum_units + sum_units(columns, 16);
-    let dense_twin = Measure { roundings: 2.0, sum_units, ..exact };
-    let (mut reference_error, mut twin_error) = (0.0, 0.0);
-    let (mut reference_detail, mut twin_detail) = (String::new(), String::new());
+    // Both sums are off, and both are rounded.
+    let (exact_units, twin_units) = (sum_units(columns, 32), sum_units(columns, 32) + sum_units(columns, 16));
+    let (mut exact, mut twins) = (Vec::new(), Vec::new());
     for row in rows {
-        let expected = reference::spmm24::spmm24(&x.row(row), &host, widen, bias.as_deref());
-        let found = &found[row * features..][..features];
-        let (error, problem) = exact.compare(found, &expected, features);
-        keep_worst(&mut reference_error, &mut reference_detail, row, error, problem);
-        let twin = reference::gemm::Product {
-            values: twin[row * features..][..features].iter().map(|&value| f64::from(value)).collect(),
-            magnitudes: expected.magnitudes,
-        };
-        let (error, problem) = dense_twin.compare(found, &twin, features);
-        keep_worst(&mut twin_error, &mut twin_detail, row, error, problem);
+        let bias = bias.as_ref().map(|bias| bias.values.as_slice());
+        let product = reference::spmm24::spmm24(x.row(row), &host, widen, bias);
+        let values = twin[row * features..][..features].to_vec();
+        let twin = reference::gemm::Product { values, magnitudes: product.magnitudes.clone() };
+        exact.extend(Expected::products(case.element, row, product, exact_units));
+        twins.extend(
+            Expected::products(case.element, row, twin, twin_units)
+                .map(|(place, once)| (place, Expected::rounded(case.element, once.value, once.allowance))),
+        );
     }
-    if let Some(byte) = outside {
-        reference_error = f64::NAN;
-        reference_detail = format!("byte {byte} outside of the result was written; {reference_detail}");
-    }
-    report(Outcome {
-        kernel: KERNEL,
-        case: name.clone(),
-        error: reference_error,
-        bound: 1.0,
-        detail: reference_detail,
-    });
-    let case = format!("{name} against gemm");
-    report(Outcome { kernel: KERNEL, case, error: twin_error, bound: 1.0, detail: twin_detail });
+    report(compare(KERNEL, name.clone(), &y, exact.into_iter())?);
+    report(compare(KERNEL, format!("{name} against gemm"), &y, twins.into_iter())?);
     Ok(())
-}
-
-fn keep_worst(worst: &mut f64, detail: &mut String, row: usize, error: f64, problem: String) {
-    if detail.is_empty() && !problem.is_empty() {
-        *detail = format!("token {row}, {problem}");
-    }
-    *worst = worse(*worst, error);
 }
 
 /// What a sum of products of `step` columns each, 16 terms of which are stored, may be off by, in units of 2^-24 of

@@ -1,6 +1,9 @@
 //! Every check in one list, and whether a kernel repeats itself.
 
-use crate::check::{Outcome, Scale};
+use crate::check::{
+    Run, Scale, attention, elementwise, energy, factor, gemm, gram, normalize, pack24, rearrange, refine, spmm24,
+    sweep, symm, triangle,
+};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::witness::Witness;
@@ -9,11 +12,26 @@ use crate::witness::Witness;
 #[derive(Debug, Clone, Copy)]
 pub struct Check {
     pub operation: &'static str,
-    pub run: fn(&Device, Scale, &mut dyn FnMut(Outcome)) -> Result<()>,
+    pub run: Run,
 }
 
 /// All operations, in the order of the main job.
-pub const ALL: &[Check] = &[];
+pub const ALL: &[Check] = &[
+    Check { operation: "gram", run: gram::run },
+    Check { operation: "factor", run: factor::run },
+    Check { operation: "sweep", run: sweep::run },
+    Check { operation: "symm", run: symm::run },
+    Check { operation: "refine", run: refine::run },
+    Check { operation: "energy", run: energy::run },
+    Check { operation: "pack24", run: pack24::run },
+    Check { operation: "gemm", run: gemm::run },
+    Check { operation: "spmm24", run: spmm24::run },
+    Check { operation: "attention", run: attention::run },
+    Check { operation: "normalize", run: normalize::run },
+    Check { operation: "elementwise", run: elementwise::run },
+    Check { operation: "rearrange", run: rearrange::run },
+    Check { operation: "triangle", run: triangle::run },
+];
 
 /// Runs the small cases of a check `runs` times and compares every byte that came back.
 ///

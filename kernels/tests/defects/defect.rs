@@ -4,7 +4,7 @@
 #[derive(Debug)]
 pub struct Defect {
     pub name: &'static str,
-    /// Text that occurs once in the kernel's file.
+    /// Text that occurs once in the kernel's file and the headers that it includes.
     pub find: &'static str,
     pub replace: &'static str,
     pub expect: Expect,

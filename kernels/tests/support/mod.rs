@@ -3,7 +3,7 @@
 #![allow(dead_code)]
 
 use obsdiff_kernels::Device;
-use obsdiff_kernels::check::{Check, Outcome, Scale};
+use obsdiff_kernels::check::{Outcome, Run, Scale};
 use obsdiff_kernels::interpreted::{Interpreted, Schedule};
 
 /// Random orders of warps under which every kernel gives the same bytes and raises no alarm.
@@ -20,7 +20,7 @@ pub fn under_random_schedules(mut case: impl FnMut(&Device, u64)) {
 }
 
 /// Runs the small cases and panics with those that fail; a check without cases fails too.
-pub fn assert_passes(device: &Device, run: Check) -> Vec<Outcome> {
+pub fn assert_passes(device: &Device, run: Run) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     let done = run(device, Scale::Small, &mut |outcome| outcomes.push(outcome));
     done.unwrap_or_else(|error| panic!("after {} cases: {error}", outcomes.len()));
