@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::calibration::TimestepWeights;
 use crate::error::{Error, Result};
+use crate::memory::Size;
 use crate::ops::{CountRule, NM, Pattern, Sparsity};
 
 /// A pruning method.
@@ -145,6 +146,9 @@ pub struct Patch {
     /// Samples per forward pass.
     #[arg(skip)]
     pub batch_size: Option<usize>,
+    /// GPU memory to stay within; more passes, the same result.
+    #[arg(skip)]
+    pub max_vram: Option<Size>,
 }
 
 fn text_or_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<String>, D::Error> {

@@ -7,6 +7,8 @@ mod forward;
 mod job;
 #[path = "cuda/layer.rs"]
 mod layer;
+#[path = "cuda/memory.rs"]
+mod memory;
 mod support;
 
 use std::sync::Arc;

@@ -10,7 +10,8 @@ use super::table::{Align, Table, bytes, count};
 use crate::checkpoint::config::Architecture;
 use crate::checkpoint::pipeline::Pipeline;
 use crate::error::{Error, Result};
-use crate::ops::Symmetric;
+use crate::job::limit;
+use crate::memory::Size;
 use crate::plan::{KNOWN_ARCHITECTURES, Plan, Workload, known_architecture, packages, plan};
 use crate::recipe::{Patch, Recipe};
 
@@ -29,10 +30,13 @@ pub struct Args {
     /// Text tokens per prompt [default: SD3 333 (77 + 256), FLUX.1-dev 512, FLUX.1-schnell 256]
     #[arg(long, value_name = "TOKENS")]
     text_tokens: Option<usize>,
-    /// Memory to stay within, such as 80GiB or 16GB, for --packages auto; without it that of the device for a
-    /// model folder, and no limit for --arch.
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    memory: Option<u64>,
+    /// Memory that the device is taken to have, such as 80GiB or 16GB, without looking at it; without it that of the
+    /// device for a model folder, and no limit for --arch. With either, --device auto stands for the CPU.
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Size>,
+    /// GPU memory to stay within, such as 24GiB: more passes, the same result
+    #[arg(long, value_name = "SIZE")]
+    max_vram: Option<Size>,
     /// Recipe file; flags override it.
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
@@ -43,21 +47,6 @@ pub struct Args {
     /// Print one JSON object instead of tables.
     #[arg(long)]
     json: bool,
-}
-
-/// `80GiB`, `16GB`, `500MiB` or plain bytes.
-fn parse_size(text: &str) -> std::result::Result<u64, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let unit = match unit.trim() {
-        "" | "B" => 1.0,
-        "MB" => 1e6,
-        "GB" => 1e9,
-        "MiB" => 1024.0 * 1024.0,
-        "GiB" => 1024.0 * 1024.0 * 1024.0,
-        other => return Err(format!("unknown unit `{other}`; expected B, MB, GB, MiB or GiB")),
-    };
-    number.parse::<f64>().map(|number| (number * unit) as u64).map_err(|e| format!("`{number}`: {e}"))
 }
 
 /// Text tokens of the published pipelines: 77 CLIP and 256 T5 tokens for SD3, 512 T5 tokens for FLUX.1-dev, 256
@@ -72,9 +61,16 @@ fn default_text_tokens(arch: &Architecture) -> usize {
 
 /// Runs the subcommand.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
-    let engine = args.sampling.engine()?;
+    let (place, there) = match (&args.model, args.memory) {
+        (Some(_), None) => {
+            let engine = args.sampling.engine()?;
+            (engine.place(), engine.available_memory())
+        }
+        (_, memory) => (args.sampling.device().place()?, memory.map(|size| size.0)),
+    };
     let file = args.recipe.as_deref().map(Patch::read).transpose()?.unwrap_or_default();
-    let patch = args.sampling.over(args.patch.clone().over(file));
+    let flags = Patch { max_vram: args.max_vram, ..args.patch.clone() };
+    let patch = args.sampling.over(flags.over(file));
     let recipe = Recipe::resolve(&patch)?;
     let pipeline = match (&args.model, &args.arch) {
         (Some(model), _) => Pipeline::open(model)?,
@@ -95,9 +91,9 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
         text_tokens: args.text_tokens.unwrap_or_else(|| default_text_tokens(arch)),
         bytes_per_weight: args.sampling.weight_dtype().size_in_bytes() as u64,
         threads: rayon::current_num_threads(),
+        place,
     };
-    let here = || args.model.as_ref().and_then(|_| engine.available_memory());
-    let packages = packages(arch, &recipe, &work, args.memory.or_else(here))?;
+    let packages = packages(arch, &recipe, &work, limit(place, there, patch.max_vram)?)?;
     let plan = plan(arch, &recipe, &work, &packages);
     if args.json {
         return super::print_json(out, &json!({ "schema": "obsdiff.plan/1", "workload": work, "plan": plan }));
@@ -110,6 +106,7 @@ fn text(arch: &Architecture, work: &Workload, plan: &Plan) -> String {
         ("package", Align::Right),
         ("Linears", Align::Right),
         ("Hessians", Align::Right),
+        ("passes", Align::Right),
         ("Hessian memory", Align::Right),
         ("peak memory", Align::Right),
     ]);
@@ -118,6 +115,7 @@ fn text(arch: &Architecture, work: &Workload, plan: &Plan) -> String {
             (index + 1).to_string(),
             package.linears.to_string(),
             package.hessians.len().to_string(),
+            package.passes.len().to_string(),
             bytes(package.hessian_bytes),
             bytes(package.peak_bytes),
         ]);
@@ -129,7 +127,7 @@ fn text(arch: &Architecture, work: &Workload, plan: &Plan) -> String {
     let right = Align::Right;
     let mut hessians = Table::new(&[("columns", right), ("Hessians", right), ("each", right), ("together", right)]);
     for (columns, number) in widths {
-        let each = Symmetric::bytes(columns);
+        let each = plan.memory.hessian_bytes(columns);
         hessians.row([columns.to_string(), number.to_string(), bytes(each), bytes(each * number as u64)]);
     }
     let mut arithmetic = Table::new(&[("stage", Align::Left), ("operations", Align::Right)]);
@@ -147,7 +145,7 @@ fn text(arch: &Architecture, work: &Workload, plan: &Plan) -> String {
     format!(
         "{}: {} parameters, {} in Linears to prune, weights {}\n\
          {} samples x {} steps x {} rows, {} image and {} text tokens each, {} samples per forward pass\n\n\
-         {packages}\n{hessians}\n{arithmetic}\n{} distinct Hessians, {} in all; peak memory {}\n",
+         {packages}\n{hessians}\n{arithmetic}\n{} distinct Hessians, {} in all; peak {} memory {}\n",
         arch.class_name(),
         count(plan.parameters as f64),
         count(plan.prunable_parameters as f64),
@@ -160,6 +158,7 @@ fn text(arch: &Architecture, work: &Workload, plan: &Plan) -> String {
         work.batch_size,
         plan.hessians,
         bytes(plan.hessian_bytes),
+        plan.memory,
         bytes(plan.peak_bytes),
     )
 }

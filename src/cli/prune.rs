@@ -11,6 +11,8 @@ use super::sampling_args::SamplingArgs;
 use super::table::{Align, Table, bytes, seconds};
 use crate::error::Result;
 use crate::job::{Outcome, PruneJob, prune};
+use crate::memory::Size;
+use crate::ops::Place;
 use crate::recipe::{Patch, Recipe};
 
 /// Prunes a diffusers checkpoint in one shot and writes one that loads back
@@ -32,6 +34,10 @@ pub struct Args {
     patch: Patch,
     #[command(flatten)]
     sampling: SamplingArgs,
+    /// GPU memory to stay within, such as 24GiB: more passes over the trajectory, the same result. The driver's own
+    /// few hundred MiB are not counted
+    #[arg(long, value_name = "SIZE")]
+    max_vram: Option<Size>,
     /// Keep finished packages in this folder, so that an interrupted job goes on where it stopped when the same
     /// command is run again; it is removed when the job is done.
     #[arg(long, value_name = "FOLDER")]
@@ -48,7 +54,8 @@ pub struct Args {
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     let engine = args.sampling.engine()?;
     let file = args.recipe.as_deref().map(Patch::read).transpose()?.unwrap_or_default();
-    let patch = args.sampling.over(args.patch.clone().over(file));
+    let flags = Patch { max_vram: args.max_vram, ..args.patch.clone() };
+    let patch = args.sampling.over(flags.over(file));
     let job = PruneJob {
         model: args.model.clone(),
         output: args.output.clone(),
@@ -95,14 +102,19 @@ fn summary(outcome: &Outcome, output: &str) -> String {
     }
     stages.row(["total".into(), seconds(Duration::from_secs_f64(run.seconds))]);
     let peak = run.measured_peak_bytes.map_or("not measured".into(), bytes);
+    let planned = bytes(run.planned_peak_bytes);
+    let memory = match run.plan.memory {
+        Place::Host => format!("peak memory {peak} (planned {planned})"),
+        #[cfg(feature = "cuda")]
+        Place::Gpu => format!("peak host memory {peak}, planned GPU memory {planned}"),
+    };
     let error = report.mean_relative_error.map_or(String::new(), |error| format!(", mean relative error {error:.3e}"));
     format!(
-        "{layers}\n{stages}\nremoved {} of {} weights in {} Linears ({:.4} %){error}\npeak memory {peak} (planned {})\n\
+        "{layers}\n{stages}\nremoved {} of {} weights in {} Linears ({:.4} %){error}\n{memory}\n\
          written to {output}\n",
         report.pruned,
         report.prunable_parameters,
         report.layers.len(),
         100.0 * report.sparsity,
-        bytes(run.planned_peak_bytes),
     )
 }

@@ -62,6 +62,11 @@ impl SamplingArgs {
         self.dtype
     }
 
+    /// The device as it was named.
+    pub fn device(&self) -> Device {
+        self.device.device
+    }
+
     /// The sampling settings that were given, over `patch`.
     pub fn over(&self, patch: Patch) -> Patch {
         let given = Patch {

@@ -15,10 +15,11 @@ use crate::checkpoint::{OutputFolder, Pipeline, copy_components, save_like, writ
 use crate::conditioning::Conditioning;
 use crate::error::{Error, Result};
 use crate::journal::{Journal, fingerprint};
+use crate::memory::Size;
 use crate::model::taps::Tap;
 use crate::model::{Observer, Transformer};
-use crate::ops::{DType, Engine, Tensor};
-use crate::plan::{self, Workload};
+use crate::ops::{DType, Engine, Place, Tensor};
+use crate::plan::{self, Package, Workload};
 use crate::prune::check_pattern;
 use crate::recipe::{Noise, Packages, Patch, Recipe};
 use crate::report::prune::{PruneReport, RunReport, model_card};
@@ -32,7 +33,7 @@ pub struct PruneJob {
     /// Embeddings to calibrate with; needed by every method but plain magnitude.
     pub calibration: Option<PathBuf>,
     pub recipe: Recipe,
-    /// Sampling settings that were chosen; the rest follows from the model.
+    /// Sampling settings that were chosen, the rest follows from the model; and the limit of GPU memory.
     pub sampling: Patch,
     /// The dtype in which weights are held while the model runs.
     pub dtype: DType,
@@ -112,19 +113,24 @@ fn prune_all(job: &PruneJob, progress: &dyn Progress) -> Result<Outcome> {
     if let Some(journal) = &journal {
         (0..finished).try_for_each(|index| state.restore(journal.load(index)?))?;
     }
+    let count = packages.len();
     for (index, package) in packages.into_iter().enumerate().skip(finished) {
         let before = (state.layers.len(), state.hessians.len());
-        let label =
-            if plan.packages.len() == 1 { String::new() } else { format!(" {}/{}", index + 1, plan.packages.len()) };
-        let calibrated = match &calibration {
-            Some(calibration) => {
-                progress.begin(&format!("calibrate{label}"), steps(&sampler, calibration));
-                Some(calibrate(&state.model, &sampler, calibration, recipe, &package, &mut times, progress)?)
-            }
-            None => None,
-        };
-        progress.begin(&format!("prune{label}"), package.len() as u64);
-        state.prune_package(package, calibrated, index, recipe, &mut times.solve, progress)?;
+        let passes = package.passes.len();
+        state.begin_package(index, passes);
+        for (pass, taps) in package.passes.into_iter().enumerate() {
+            let label = label((index, count), (pass, passes));
+            let calibrated = match &calibration {
+                Some(calibration) => {
+                    progress.begin(&format!("calibrate{label}"), steps(&sampler, calibration));
+                    Some(calibrate(&state.model, &sampler, calibration, recipe, &taps, &mut times, progress)?)
+                }
+                None => None,
+            };
+            progress.begin(&format!("prune{label}"), taps.len() as u64);
+            state.prune_taps(taps, calibrated, recipe, &mut times.solve, progress)?;
+        }
+        state.end_package()?;
         if let Some(journal) = &mut journal {
             state.commit(journal, before)?;
         }
@@ -147,6 +153,12 @@ fn prune_all(job: &PruneJob, progress: &dyn Progress) -> Result<Outcome> {
     output.commit()?;
     journal.map_or(Ok(()), Journal::remove)?;
     Ok(Outcome { report, run })
+}
+
+/// Which of several packages and which of its several passes, as in ` 1/2, pass 2/3`.
+fn label((package, packages): (usize, usize), (pass, passes): (usize, usize)) -> String {
+    let package = if packages == 1 { String::new() } else { format!(" {}/{packages}", package + 1) };
+    if passes == 1 { package } else { format!("{package}, pass {}/{passes}", pass + 1) }
 }
 
 /// Steps of all trajectories of a calibration.
@@ -221,15 +233,31 @@ fn open_calibration(job: &PruneJob, pipeline: &Pipeline) -> Result<(Option<Condi
 }
 
 /// Cuts the packages; a job that goes on keeps its number of packages, whatever memory there is now.
-fn cut_packages(job: &PruneJob, pipeline: &Pipeline, work: &Workload) -> Result<Vec<Vec<Tap>>> {
+fn cut_packages(job: &PruneJob, pipeline: &Pipeline, work: &Workload) -> Result<Vec<Package>> {
     let automatic = job.recipe.packages == Packages::Auto;
     let begun = job.journal.as_deref().filter(|_| automatic).map(Journal::packages_of).transpose()?.flatten();
     let recipe = match begun {
         Some(packages) => Recipe { packages: Packages::Fixed(packages), ..job.recipe.clone() },
         None => job.recipe.clone(),
     };
-    let available = (recipe.packages == Packages::Auto).then(|| job.engine.available_memory()).flatten();
+    let available = limit(work.place, job.engine.available_memory(), job.sampling.max_vram)?;
     plan::packages(&pipeline.architecture, &recipe, work, available)
+}
+
+/// The memory to plan for: what is there, or less if `max_vram` says so.
+///
+/// # Errors
+/// [`Error::Usage`] for a limit of GPU memory where no GPU computes.
+pub fn limit(place: Place, there: Option<u64>, max_vram: Option<Size>) -> Result<Option<u64>> {
+    match max_vram {
+        Some(_) if !place.is_gpu() => Err(Error::Usage(
+            "--max-vram limits GPU memory, and this job computes on the CPU: leave it out, or choose --device cuda; \
+             on the CPU --packages sets how much is in memory at once"
+                .into(),
+        )),
+        Some(Size(limit)) => Ok(Some(there.map_or(limit, |there| there.min(limit)))),
+        None => Ok(there),
+    }
 }
 
 /// Every setting of the job as a recipe file: what it resolved to.
@@ -258,6 +286,7 @@ fn workload(job: &PruneJob, pipeline: &Pipeline, calibration: Option<&Conditioni
         text_tokens: calibration.map_or(0, Conditioning::tokens),
         bytes_per_weight: job.dtype.size_in_bytes() as u64,
         threads: rayon::current_num_threads(),
+        place: job.engine.place(),
     }
 }
 

@@ -24,6 +24,12 @@ pub(super) struct State<'a> {
     checkpoint: &'a Checkpoint,
     /// Pruned weights that the model's narrower dtype cannot hold exactly.
     kept_apart: HashMap<String, Tensor>,
+    /// The package under way, counted from 0.
+    package: usize,
+    /// Whether the model stays as it is until the package ends, because another pass is to see the same one.
+    holds: bool,
+    /// Pruned weights by Linear that wait for the end of the package, in host memory and the model's dtype.
+    waiting: Vec<(String, Tensor)>,
     pub(super) layers: Vec<LayerReport>,
     pub(super) hessians: Vec<HessianReport>,
 }
@@ -31,32 +37,53 @@ pub(super) struct State<'a> {
 impl<'a> State<'a> {
     /// Nothing pruned yet.
     pub(super) fn new(model: Transformer, checkpoint: &'a Checkpoint) -> Self {
-        State { model, checkpoint, kept_apart: HashMap::new(), layers: Vec::new(), hessians: Vec::new() }
+        State {
+            model,
+            checkpoint,
+            kept_apart: HashMap::new(),
+            package: 0,
+            holds: false,
+            waiting: Vec::new(),
+            layers: Vec::new(),
+            hessians: Vec::new(),
+        }
     }
 
-    pub(super) fn prune_package(
+    /// Package `index` begins, which takes `passes` passes.
+    pub(super) fn begin_package(&mut self, index: usize, passes: usize) {
+        self.package = index;
+        self.holds = passes > 1;
+    }
+
+    /// Places what waited into the model.
+    pub(super) fn end_package(&mut self) -> Result<()> {
+        self.holds = false;
+        let mut waiting = std::mem::take(&mut self.waiting).into_iter();
+        waiting.try_for_each(|(name, weight)| self.model.set_weight(&name, weight))
+    }
+
+    pub(super) fn prune_taps(
         &mut self,
-        package: Vec<Tap>,
+        taps: Vec<Tap>,
         hessians: Option<Vec<TapHessian>>,
-        index: usize,
         recipe: &Recipe,
         times: &mut SolveTimes,
         progress: &dyn Progress,
     ) -> Result<()> {
         let mut hessians = hessians.map(Vec::into_iter);
-        for tap in package {
+        for tap in taps {
             let dense = self.dense_layers(&tap)?;
             match hessians.as_mut().and_then(Iterator::next) {
                 Some(mut hessian) => {
                     hessian.finish()?;
                     let (pruned, health) = solve(hessian, dense, recipe, self.model.engine(), times)?;
-                    pruned.into_iter().try_for_each(|layer| self.replace(layer, &tap, index, recipe))?;
+                    pruned.into_iter().try_for_each(|layer| self.replace(layer, &tap, recipe))?;
                     self.hessians.push(HessianReport::new(health));
                 }
                 None => {
                     for layer in dense {
                         let pruned = solve_by_magnitude(layer, recipe.pattern)?;
-                        self.replace(pruned, &tap, index, recipe)?;
+                        self.replace(pruned, &tap, recipe)?;
                     }
                 }
             }
@@ -79,8 +106,8 @@ impl<'a> State<'a> {
             .collect()
     }
 
-    fn replace(&mut self, layer: PrunedLayer, tap: &Tap, package: usize, recipe: &Recipe) -> Result<()> {
-        self.layers.push(LayerReport::new(&layer, tap, package, recipe.pattern));
+    fn replace(&mut self, layer: PrunedLayer, tap: &Tap, recipe: &Recipe) -> Result<()> {
+        self.layers.push(LayerReport::new(&layer, tap, self.package, recipe.pattern));
         self.set_weight(&layer.name, layer.weight)
     }
 
@@ -94,6 +121,10 @@ impl<'a> State<'a> {
         );
         if !exact {
             self.kept_apart.insert(tensor_name, weight.clone());
+        }
+        if self.holds {
+            self.waiting.push((name.to_string(), weight.to_dtype(held)?));
+            return Ok(());
         }
         self.model.set_weight(name, weight)
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{Engine, cpu_engine};
+use super::{Engine, Place, cpu_engine};
 #[cfg(not(feature = "cuda"))]
 use crate::error::Error;
 use crate::error::Result;
@@ -20,6 +20,20 @@ pub enum Device {
 }
 
 impl Device {
+    /// The memory that its engine would take, without looking for a GPU: [`Device::Auto`] stands for the CPU.
+    ///
+    /// # Errors
+    /// [`Error::NoGpu`](crate::Error::NoGpu) if this build has no such engine.
+    pub fn place(self) -> Result<Place> {
+        match self {
+            Device::Auto | Device::Cpu => Ok(Place::Host),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => Ok(Place::Gpu),
+            #[cfg(not(feature = "cuda"))]
+            Device::Cuda(_) => Err(no_cuda(self)),
+        }
+    }
+
     /// The engine of the device. [`Device::Auto`] says in the log which one it chose.
     ///
     /// # Errors
@@ -47,11 +61,13 @@ use super::cuda::cuda_engine;
 /// The engine of GPU `index`, which a build for the CPU does not have.
 #[cfg(not(feature = "cuda"))]
 fn cuda_engine(index: usize) -> Result<Arc<dyn Engine>> {
-    let device = Device::Cuda(index);
-    Err(Error::NoGpu(format!(
-        "--device {device}: this build computes on the CPU only; {}",
-        crate::doctor::HOW_TO_GET_CUDA
-    )))
+    Err(no_cuda(Device::Cuda(index)))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn no_cuda(device: Device) -> Error {
+    let hint = crate::doctor::HOW_TO_GET_CUDA;
+    Error::NoGpu(format!("--device {device}: this build computes on the CPU only; {hint}"))
 }
 
 impl fmt::Display for Device {

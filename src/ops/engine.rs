@@ -14,6 +14,34 @@ use std::fmt;
 use super::{DType, Hessian, Qkv, Strided, Symmetric, Tensor};
 use crate::error::Result;
 
+/// The memory that tensors, Hessians and workspaces of an engine take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// Main memory.
+    Host,
+    /// The memory of a GPU.
+    #[cfg(feature = "cuda")]
+    Gpu,
+}
+
+impl Place {
+    /// Whether it is the memory of a GPU.
+    pub fn is_gpu(self) -> bool {
+        self != Place::Host
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Host => f.write_str("host"),
+            #[cfg(feature = "cuda")]
+            Place::Gpu => f.write_str("GPU"),
+        }
+    }
+}
+
 /// A device and the operations on tensors that lie there. Every sum is taken in an order that depends on the
 /// shapes alone, so equal inputs give equal bits.
 ///
@@ -26,6 +54,9 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// The dtype of activations for weights held as `weights`; every tensor that the operations below combine is of
     /// it, but for weights, biases, angles and the latents' arithmetic.
     fn activations(&self, weights: DType) -> DType;
+
+    /// Where tensors and Hessians lie.
+    fn place(&self) -> Place;
 
     /// Bytes that tensors and Hessians may still take; `None` where the system does not tell.
     fn available_memory(&self) -> Option<u64>;

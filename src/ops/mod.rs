@@ -22,7 +22,7 @@ pub use cpu::ROW_CHUNK;
 pub use cpu::cpu_engine;
 pub use device::Device;
 pub use dtype::DType;
-pub use engine::Engine;
+pub use engine::{Engine, Place};
 pub use forward::{
     Qkv, add, add_scaled, attention, gated_residual, gelu, guidance, is_finite, layer_norm_modulate, linear, rms_norm,
     rope, silu,

@@ -8,7 +8,7 @@ use crate::support::obsdiff;
 #[test]
 fn settings_out_of_range_are_refused_by_their_key() {
     let scene = Scene::new();
-    let cases: [(&[&str], &[&str]); 20] = [
+    let cases: [(&[&str], &[&str]); 22] = [
         (&["--sparsity=1.0"], &["`sparsity`", "[0, 1)", "found 1"]),
         (&["--sparsity=-0.1"], &["`sparsity`", "[0, 1)", "found -0.1"]),
         (&["--sparsity", "-0.1"], &["`sparsity`", "[0, 1)", "found -0.1"]),
@@ -29,6 +29,8 @@ fn settings_out_of_range_are_refused_by_their_key() {
         (&["--layers=*.to_qq"], &["no Linear", "*.to_qq"]),
         (&["--num-inference-steps=0"], &["--num-inference-steps"]),
         (&["--height=65"], &["--height is 65", "multiple of 16"]),
+        (&["--max-vram=1GiB", "--device=cpu"], &["--max-vram", "on the CPU", "--device cuda"]),
+        (&["--max-vram=1TiB"], &["--max-vram", "unknown unit `TiB`", "GiB"]),
     ];
     for (flags, parts) in cases {
         println!("{flags:?}");

@@ -2,7 +2,7 @@
 
 use obsdiff::checkpoint::Pipeline;
 use obsdiff::model::{ForwardInput, NoObserver, Transformer};
-use obsdiff::ops::{DType, Engine, Tensor};
+use obsdiff::ops::{DType, Tensor};
 
 use super::interpreted;
 use super::support::{data, relative_maximum, tensors};

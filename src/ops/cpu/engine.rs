@@ -11,7 +11,7 @@ use super::{
 };
 use crate::error::Result;
 use crate::ops::tensor::{Element, Values};
-use crate::ops::{DType, Engine, Hessian, Qkv, Strided, Symmetric, Tensor};
+use crate::ops::{DType, Engine, Hessian, Place, Qkv, Strided, Symmetric, Tensor};
 
 /// The engine of host memory.
 #[derive(Debug)]
@@ -30,6 +30,10 @@ impl Engine for Cpu {
 
     fn activations(&self, _: DType) -> DType {
         DType::F32
+    }
+
+    fn place(&self) -> Place {
+        Place::Host
     }
 
     fn available_memory(&self) -> Option<u64> {

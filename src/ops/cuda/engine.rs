@@ -11,7 +11,7 @@ use obsdiff_kernels::{Device, MatrixMut, elementwise, gemm, normalize};
 use super::Values;
 use super::hessian::Accumulator;
 use crate::error::Result;
-use crate::ops::{DType, Engine, Hessian, Qkv, Strided, Symmetric, Tensor};
+use crate::ops::{DType, Engine, Hessian, Place, Qkv, Strided, Symmetric, Tensor};
 
 /// One GPU, or whatever runs the kernels in its place.
 #[derive(Clone)]
@@ -81,6 +81,10 @@ impl Engine for Cuda {
 
     fn activations(&self, weights: DType) -> DType {
         weights
+    }
+
+    fn place(&self) -> Place {
+        Place::Gpu
     }
 
     fn available_memory(&self) -> Option<u64> {

@@ -2,7 +2,7 @@
 //! is one.
 
 use obsdiff_kernels::energy::{energy, energy_bytes};
-use obsdiff_kernels::factor::{Factor, FactorInput, FactorOutcome, factor, factor_bytes};
+use obsdiff_kernels::factor::{Factor, FactorInput, FactorOutcome, factor, factor_bytes, factor_scratch_bytes};
 use obsdiff_kernels::gram::{GramInput, GramSums, RowWeights, gram};
 use obsdiff_kernels::refine::{refine, refine_bytes};
 use obsdiff_kernels::sweep::{self, Selection, SweepInput, SweepSegment, sweep_bytes};
@@ -203,17 +203,19 @@ pub fn hessian_bytes(columns: usize) -> u64 {
     GramSums::bytes(columns)
 }
 
-/// Device bytes that solving a tap takes beside its Hessian: the factor, then weights `[rows, columns]` of its
-/// Linears before and after with what the sweep, the refinement and the measurement of the largest need.
+/// Device bytes that solving a tap takes at most beside its Hessian. First the factor, then beside what stays of it
+/// the dense weights of its Linears, each `[rows, columns]`, their pruned copies and the sweep of the largest; at last
+/// these weights with what the refinement and the measurement of the largest need.
 pub fn solve_bytes(rows: &[usize], columns: usize, block_size: usize, refined: bool) -> u64 {
     let float = size_of::<f32>() as u64;
     let weights = 2 * float * (rows.iter().sum::<usize>() * columns) as u64;
     let largest = rows.iter().copied().max().unwrap_or(0);
     let mask = (largest * columns) as u64;
-    let sweep = factor_bytes(columns) + sweep_bytes(&[largest], columns, block_size);
-    let refine = if refined { refine_bytes(largest, columns) + mask } else { 0 };
-    let measure = energy_bytes(largest, columns) + 2 * mask * float;
-    weights + sweep.max(refine).max(measure)
+    let kept = factor_bytes(columns) - factor_scratch_bytes(columns);
+    let sweep = kept + weights + sweep_bytes(&[largest], columns, block_size);
+    let refine = if refined { weights + mask + refine_bytes(largest, columns) } else { 0 };
+    let measure = weights + energy_bytes(largest, columns);
+    factor_bytes(columns).max(sweep).max(refine).max(measure)
 }
 
 fn download(packed: &PackedTriangle) -> Result<Symmetric> {

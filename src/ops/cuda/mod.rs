@@ -5,4 +5,5 @@ mod hessian;
 mod values;
 
 pub use engine::{Cuda, cuda_engine};
+pub use hessian::{hessian_bytes, solve_bytes};
 pub(in crate::ops) use values::Values;

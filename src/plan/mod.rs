@@ -1,16 +1,18 @@
 //! What a pruning job will cost, from shapes alone: no weights, no GPU. `prune` uses the same functions, so
 //! that what it allocates is what was planned.
 
+mod memory;
+mod packages;
+
 use serde::Serialize;
 
-use crate::calibration::packages::split;
+use self::memory::Base;
+pub use self::packages::{Package, packages};
 use crate::checkpoint::config::{Architecture, FluxConfig, Sd3Config};
 use crate::checkpoint::shapes::expected_tensors;
-use crate::error::{Error, Result};
 use crate::model::taps::{Stream, Tap, units};
-use crate::ops::Symmetric;
-use crate::prune::solve_bytes;
-use crate::recipe::{Packages, Recipe, Refine};
+use crate::ops::Place;
+use crate::recipe::{Recipe, Refine};
 
 /// Names that `obsdiff plan --arch` knows.
 pub const KNOWN_ARCHITECTURES: [&str; 5] =
@@ -55,6 +57,9 @@ pub struct Workload {
     /// Bytes per weight while the model runs: 4 for f32, 2 for bf16 and f16.
     pub bytes_per_weight: u64,
     pub threads: usize,
+    /// The memory that is planned: that of the engine.
+    #[serde(skip)]
+    pub place: Place,
 }
 
 /// One distinct Hessian.
@@ -69,10 +74,19 @@ pub struct HessianPlan {
 }
 
 impl HessianPlan {
-    fn new(tap: &Tap) -> Self {
-        let bytes = Symmetric::bytes(tap.columns);
+    fn new(tap: &Tap, place: Place) -> Self {
+        let bytes = place.hessian_bytes(tap.columns);
         HessianPlan { tap: tap.name().to_string(), linears: tap.linears.len(), columns: tap.columns, bytes }
     }
+}
+
+/// One run of the trajectory.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PassPlan {
+    pub hessians: usize,
+    pub hessian_bytes: u64,
+    /// Peak bytes while this pass calibrates and solves.
+    pub peak_bytes: u64,
 }
 
 /// One calibration package.
@@ -81,8 +95,9 @@ pub struct PackagePlan {
     pub linears: usize,
     pub hessians: Vec<HessianPlan>,
     pub hessian_bytes: u64,
-    /// Peak bytes while this package calibrates and solves.
+    /// Largest peak of its passes.
     pub peak_bytes: u64,
+    pub passes: Vec<PassPlan>,
 }
 
 /// Multiply-adds counted as two operations.
@@ -98,6 +113,8 @@ pub struct Arithmetic {
 /// The whole job.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
+    /// The memory that all bytes here are of.
+    pub memory: Place,
     pub parameters: u64,
     /// Parameters of the Linears that the recipe chooses.
     pub prunable_parameters: u64,
@@ -110,12 +127,6 @@ pub struct Plan {
     pub arithmetic: Arithmetic,
 }
 
-/// Memory of the process itself: code and tables.
-const PROCESS_BYTES: u64 = 20 << 20;
-
-/// Memory of each thread: its stack and the packing buffers of the matrix products.
-const THREAD_BYTES: u64 = 2 << 20;
-
 /// The taps that `recipe` prunes, unit by unit; Linears that it leaves out are gone from their taps.
 pub fn chosen_units(arch: &Architecture, recipe: &Recipe) -> Vec<Vec<Tap>> {
     let choose = |mut tap: Tap| {
@@ -126,64 +137,32 @@ pub fn chosen_units(arch: &Architecture, recipe: &Recipe) -> Vec<Vec<Tap>> {
     chosen.filter(|unit| !unit.is_empty()).collect()
 }
 
-/// Cuts the chosen units into packages.
-///
-/// # Errors
-/// [`Error::Usage`] if nothing is chosen, [`Error::OutOfMemory`] if `available` bytes do not hold the job even
-/// with a package per unit. `available` is only asked with [`Packages::Auto`].
-pub fn packages(
-    arch: &Architecture,
-    recipe: &Recipe,
-    work: &Workload,
-    available: Option<u64>,
-) -> Result<Vec<Vec<Tap>>> {
-    let units = chosen_units(arch, recipe);
-    if units.is_empty() {
-        return Err(Error::Usage(format!(
-            "no Linear of the model matches --layers {} without --ignore {}",
-            recipe.layers.join(" "),
-            recipe.ignore.join(" ")
-        )));
-    }
-    let cut = |count| split(units.clone(), count).into_iter().map(|package| package.into_iter().flatten().collect());
-    let fits = |count: usize, available: u64| {
-        cut(count).all(|package: Vec<Tap>| package_peak(arch, &package, recipe, work) <= available)
+/// Plans the whole job for packages as [`packages`] cut them.
+pub fn plan(arch: &Architecture, recipe: &Recipe, work: &Workload, packages: &[Package]) -> Plan {
+    let base = Base::new(arch, work);
+    let all: Vec<&Tap> = packages.iter().flat_map(Package::taps).collect();
+    let hessian_bytes = |tap: &Tap| work.place.hessian_bytes(tap.columns);
+    let parameters = parameters(arch);
+    let pass_plan = |pass: &Vec<Tap>| PassPlan {
+        hessians: pass.len(),
+        hessian_bytes: pass.iter().map(hessian_bytes).sum(),
+        peak_bytes: base.peak(base.load(pass, recipe, work.threads)),
     };
-    let count = match (recipe.packages, available) {
-        (Packages::Fixed(count), _) => count,
-        (Packages::Auto, None) => 1,
-        (Packages::Auto, Some(available)) => {
-            (1..=units.len()).find(|&count| fits(count, available)).ok_or_else(|| {
-                let smallest = cut(units.len()).map(|package| package_peak(arch, &package, recipe, work)).max();
-                Error::OutOfMemory {
-                    what: "pruning with one package per unit".into(),
-                    needed: smallest.unwrap_or(0),
-                    available,
-                    hint: "use a smaller --batch-size or --dtype bf16, or leave wide layers out with --ignore".into(),
-                }
-            })?
+    let package_plan = |package: &Package| {
+        let passes: Vec<PassPlan> = package.passes.iter().map(pass_plan).collect();
+        PackagePlan {
+            linears: package.taps().map(|tap| tap.linears.len()).sum(),
+            hessians: package.taps().map(|tap| HessianPlan::new(tap, work.place)).collect(),
+            hessian_bytes: passes.iter().map(|pass| pass.hessian_bytes).sum(),
+            peak_bytes: passes.iter().map(|pass| pass.peak_bytes).max().unwrap_or(0),
+            passes,
         }
     };
-    Ok(cut(count).collect())
-}
-
-/// Plans the whole job for packages as [`packages`] cut them.
-pub fn plan(arch: &Architecture, recipe: &Recipe, work: &Workload, packages: &[Vec<Tap>]) -> Plan {
-    let all: Vec<&Tap> = packages.iter().flatten().collect();
-    let hessian_bytes = |taps: &[&Tap]| taps.iter().map(|tap| Symmetric::bytes(tap.columns)).sum();
-    let parameters = parameters(arch);
-    let packages: Vec<PackagePlan> = packages
-        .iter()
-        .map(|package| PackagePlan {
-            linears: package.iter().map(|tap| tap.linears.len()).sum(),
-            hessians: package.iter().map(HessianPlan::new).collect(),
-            hessian_bytes: hessian_bytes(&package.iter().collect::<Vec<_>>()),
-            peak_bytes: package_peak(arch, package, recipe, work),
-        })
-        .collect();
+    let packages: Vec<PackagePlan> = packages.iter().map(package_plan).collect();
     let columns = |tap: &Tap| tap.columns as f64;
     let weights = |tap: &Tap| tap.linears.iter().map(|linear| linear.rows).sum::<usize>() as f64 * columns(tap);
-    let runs = if recipe.needs_calibration() { packages.len() as f64 } else { 0.0 };
+    let passes: usize = packages.iter().map(|package| package.passes.len()).sum();
+    let runs = if recipe.needs_calibration() { passes as f64 } else { 0.0 };
     let rows = (work.samples * work.branches * work.num_inference_steps) as f64;
     let sum = |term: &dyn Fn(&Tap) -> f64| all.iter().map(|tap| term(tap)).sum::<f64>();
     let refine_products = match recipe.refine {
@@ -192,12 +171,13 @@ pub fn plan(arch: &Architecture, recipe: &Recipe, work: &Workload, packages: &[V
     };
     let swept = if recipe.method.compensates() { 1.0 } else { 0.0 };
     Plan {
+        memory: work.place,
         parameters,
         prunable_parameters: sum(&weights) as u64,
         weight_bytes: parameters * work.bytes_per_weight,
-        activation_bytes: activation_bytes(arch, work),
+        activation_bytes: base.activations,
         hessians: all.len(),
-        hessian_bytes: hessian_bytes(&all),
+        hessian_bytes: all.iter().map(|tap| hessian_bytes(tap)).sum(),
         peak_bytes: packages.iter().map(|package| package.peak_bytes).max().unwrap_or(0),
         arithmetic: Arithmetic {
             forward: runs * rows * forward_per_row(arch, work),
@@ -213,31 +193,6 @@ pub fn plan(arch: &Architecture, recipe: &Recipe, work: &Workload, packages: &[V
 /// Parameters of the transformer, buffers included.
 pub fn parameters(arch: &Architecture) -> u64 {
     expected_tensors(arch).iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
-}
-
-/// Peak bytes of one package: the model, and the larger of calibration (all Hessians and the activations) and
-/// solution (Hessians not yet used up and the workspace of one tap).
-fn package_peak(arch: &Architecture, package: &[Tap], recipe: &Recipe, work: &Workload) -> u64 {
-    let process = PROCESS_BYTES + work.threads as u64 * THREAD_BYTES;
-    let model = parameters(arch) * work.bytes_per_weight + process;
-    let mut remaining: u64 = package.iter().map(|tap| Symmetric::bytes(tap.columns)).sum();
-    let mut peak = remaining + activation_bytes(arch, work);
-    for tap in package {
-        peak = peak.max(remaining + solve_bytes(tap, recipe, work.threads));
-        remaining -= Symmetric::bytes(tap.columns);
-    }
-    model + peak
-}
-
-/// Bytes of activations that are alive at once in a forward pass: the residual streams, the modulated inputs,
-/// q, k, v and the attention output, and the FFN middle before and after its activation.
-fn activation_bytes(arch: &Architecture, work: &Workload) -> u64 {
-    let tokens = (work.image_tokens + work.text_tokens) * work.batch_size * work.branches;
-    let widths = match arch {
-        Architecture::Sd3(_) => 3 + 8,
-        Architecture::Flux(_) => 3 + 10,
-    };
-    (tokens * arch.inner_dim() * widths * size_of::<f32>()) as u64
 }
 
 /// Tokens per row that a tap sees.
