@@ -81,6 +81,9 @@ fn a_whole_job_chooses_the_cpu_engine_s_weights() {
         println!("{name} {pattern}: {differing} of {zeros} zeros elsewhere; CPU in another order: {own}");
         let weights: usize = cpu.values().map(|array| array.values.len()).sum();
         assert!(zeros * 4 > weights, "{name}: {zeros} zeros in {weights} values: nothing was pruned");
-        assert!(differing <= 2 * own + zeros / 1000, "{name}: {differing} of {zeros} zeros elsewhere; CPU's own: {own}");
+        assert!(
+            differing <= 2 * own + zeros / 1000,
+            "{name}: {differing} of {zeros} zeros elsewhere; CPU's own: {own}"
+        );
     }
 }

@@ -12,8 +12,8 @@ use obsdiff_kernels::spmm24::spmm24;
 use obsdiff_kernels::{Buffer, Matrix, MatrixMut};
 
 use super::interpreted;
-use super::support::layers::{Case, cases};
 use super::support::assert_close;
+use super::support::layers::{Case, cases};
 
 #[test]
 fn hessians_match_official() {

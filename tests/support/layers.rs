@@ -69,7 +69,12 @@ impl Case {
         hessian.factor(self.damping).expect("positive definite")
     }
 
-    pub fn sweep(&self, factored: &dyn FactoredHessian, count: CountRule, engine: &dyn Engine) -> (Vec<f32>, Mask, f64) {
+    pub fn sweep(
+        &self,
+        factored: &dyn FactoredHessian,
+        count: CountRule,
+        engine: &dyn Engine,
+    ) -> (Vec<f32>, Mask, f64) {
         let (rows, columns) = self.shape();
         let weight = Tensor::from_vec(self.tensors["W"].f32(), [rows, columns]).unwrap();
         let options =
