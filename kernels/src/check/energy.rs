@@ -3,7 +3,7 @@
 //! Error: difference over the energy of the magnitudes, `sum |x| |H| |x|`; the products are symm's and the sums
 //! float64.
 
-use super::hessian::{Hessian, Strided, normals};
+use super::hessian::{Hessian, normals, strided, weights};
 use super::random::Random;
 use super::worst::Worst;
 use super::{Outcome, Scale};
@@ -27,7 +27,7 @@ pub fn run(device: &Device, scale: Scale, report: &mut dyn FnMut(Outcome)) -> Re
     for (rows, size) in shapes {
         let h = Hessian::new(device, size, &mut random)?;
         let values = normals(rows * size, &mut random);
-        let x = Strided::new(device, size, 1, &values)?;
+        let x = weights(size, &values).place_input(device, strided(1))?;
         let diagonal: Vec<f32> = (0..size).map(|_| random.uniform() as f32).collect();
         let wide: Vec<f64> = diagonal.iter().map(|&value| f64::from(value)).collect();
         let magnitudes = |values: &[f64]| values.iter().map(|value| value.abs()).collect::<Vec<f64>>();

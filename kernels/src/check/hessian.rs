@@ -1,10 +1,10 @@
-//! Symmetric matrices and strided weights for the cases of several operations.
+//! Symmetric matrices and weights for the cases of several operations.
 
+use super::placed::{Host, Layout};
 use super::random::Random;
-use crate::buffer::Buffer;
 use crate::device::Device;
 use crate::error::Result;
-use crate::matrix::{Element, Matrix, MatrixMut};
+use crate::matrix::Element;
 use crate::triangle::PackedTriangle;
 
 /// Largest over smallest eigenvalue of [`Hessian::new`], at most: those of B B^T / 2d with B a random `[d, 2d]`
@@ -34,57 +34,14 @@ impl Hessian {
     }
 }
 
-/// f32 `[rows, columns]` on the device with rows `columns + gap` apart; NaN before, between and after the rows.
-pub(super) struct Strided {
-    stored: Buffer<f32>,
-    rows: usize,
-    columns: usize,
-    gap: usize,
+/// Where the weights of these cases lie: rows `columns + gap` apart, the first not on 16 bytes.
+pub(super) fn strided(gap: usize) -> Layout {
+    Layout { lead: 5, gap }
 }
 
-/// Values before the first row.
-const LEAD: usize = 5;
-
-impl Strided {
-    pub fn new(device: &Device, columns: usize, gap: usize, values: &[f64]) -> Result<Self> {
-        let mut stored = vec![f32::NAN; LEAD];
-        let rows = values.len() / columns;
-        for row in values.chunks_exact(columns) {
-            stored.extend(row.iter().map(|&value| value as f32));
-            stored.extend(vec![f32::NAN; gap]);
-        }
-        stored.extend([f32::NAN; LEAD]);
-        Ok(Strided { stored: Buffer::from_slice(device, &stored, "weights")?, rows, columns, gap })
-    }
-
-    pub fn matrix(&self) -> Matrix<'_> {
-        let Strided { stored, rows, columns, gap } = self;
-        // SAFETY: `stored` holds these rows and lives as long as the matrix.
-        unsafe {
-            Matrix::from_address(stored.pointer().offset(LEAD).address(), Element::F32, *rows, *columns, columns + gap)
-        }
-    }
-
-    pub fn matrix_mut(&mut self) -> MatrixMut<'_> {
-        let Strided { stored, rows, columns, gap } = self;
-        let first = stored.pointer().offset(LEAD).address();
-        // SAFETY: `stored` holds these rows, is borrowed mutably and lives as long as the matrix.
-        unsafe { MatrixMut::from_address(first, Element::F32, *rows, *columns, *columns + *gap) }
-    }
-
-    /// The rows, and how many values around them are no longer NaN.
-    pub fn read(&self) -> Result<(Vec<f64>, usize)> {
-        let stored = self.stored.to_vec()?;
-        let (before, rest) = stored.split_at(LEAD);
-        let (rows, after) = rest.split_at(rest.len() - LEAD);
-        let mut values = Vec::with_capacity(self.rows * self.columns);
-        let mut touched = before.iter().chain(after).filter(|value| !value.is_nan()).count();
-        for row in rows.chunks_exact(self.columns + self.gap) {
-            values.extend(row[..self.columns].iter().map(|&value| f64::from(value)));
-            touched += row[self.columns..].iter().filter(|value| !value.is_nan()).count();
-        }
-        Ok((values, touched))
-    }
+/// f32 `[values / columns, columns]` of values that f32 holds.
+pub(super) fn weights(columns: usize, values: &[f64]) -> Host {
+    Host { element: Element::F32, rows: values.len() / columns, columns, values: values.to_vec() }
 }
 
 /// `count` values of variance 1 that f32 holds.

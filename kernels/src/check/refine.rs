@@ -4,7 +4,7 @@
 //! through the inverse of the masked Hessian, at most its condition number times as large, and so does what the
 //! steps before left in the residual.
 
-use super::hessian::{CONDITION, Hessian, Strided, normals};
+use super::hessian::{CONDITION, Hessian, normals, strided, weights};
 use super::random::Random;
 use super::worst::Worst;
 use super::{Outcome, Scale};
@@ -37,12 +37,12 @@ fn case(
     let mut expected = start.clone();
     reference::refine::refine(&mut expected, &dense, &mask, &h.host, size, iterations);
 
-    let mut weight = Strided::new(device, size, 3, &start)?;
-    let dense = Strided::new(device, size, 1, &dense)?;
+    let mut weight = weights(size, &start).place(device, strided(3))?;
+    let dense = weights(size, &dense).place_input(device, strided(1))?;
     let mask_on_device = Buffer::from_slice(device, &mask, "mask")?;
     refine(device, &mut weight.matrix_mut(), dense.matrix(), &mask_on_device, &h.device, iterations)?;
 
-    let (found, touched) = weight.read()?;
+    let (found, outside) = weight.read()?;
     let largest = expected.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
     let mut worst = Worst::default();
     for (at, (&found, &expected)) in found.iter().zip(&expected).enumerate() {
@@ -51,7 +51,7 @@ fn case(
         let scale = if solved { 0.0 } else { largest };
         worst.see(found, expected, scale, || format!("({}, {})", at / size, at % size));
     }
-    worst.see(touched as f64, 0.0, 0.0, || "the number of values written beyond the rows".into());
+    worst.see_outside(outside);
     let bound = (iterations + 1) as f64 * CONDITION * super::symm::bound(size);
     report(worst.outcome("refine", format!("{rows} x {size}, {iterations} steps"), bound));
     Ok(())

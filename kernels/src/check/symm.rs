@@ -4,13 +4,15 @@
 //! numbers is off by 2^-22 of itself at most, for both factors, and the product of the two small parts, 2^-22, is
 //! left out. Tensor cores may cut each sum off: n * 2^-25 for a chain of n; chains are added with one rounding each.
 
-use super::hessian::{Hessian, Strided, normals};
+use super::hessian::{Hessian, normals, strided, weights};
+use super::placed::Placed;
 use super::random::Random;
 use super::worst::Worst;
 use super::{Outcome, Scale};
 use crate::buffer::Buffer;
 use crate::device::Device;
 use crate::error::Result;
+use crate::matrix::Element;
 use crate::reference;
 use crate::symm::{MaskRows, symm};
 
@@ -31,8 +33,8 @@ fn case(
 ) -> Result<()> {
     let h = Hessian::new(device, size, random)?;
     let values = normals(rows * size, random);
-    let left = Strided::new(device, size, 3, &values)?;
-    let mut product = Strided::new(device, size, 2, &vec![f64::NAN; rows * size])?;
+    let left = weights(size, &values).place_input(device, strided(3))?;
+    let mut product = Placed::unwritten(device, Element::F32, rows, size, strided(2))?;
     // Two rows before the first that counts.
     let start = 2;
     let mask: Vec<u8> = (0..(start + rows) * size).map(|_| (random.bits() % 2) as u8).collect();
@@ -47,12 +49,12 @@ fn case(
     if masked {
         expected.iter_mut().zip(&mask[start * size..]).for_each(|(value, &keep)| *value *= f64::from(keep));
     }
-    let (found, touched) = product.read()?;
+    let (found, outside) = product.read()?;
     let mut worst = Worst::default();
     for (at, (&found, &expected)) in found.iter().zip(&expected).enumerate() {
         worst.see(found, expected, largest, || format!("({}, {})", at / size, at % size));
     }
-    worst.see(touched as f64, 0.0, 1.0, || "the number of values written beyond the rows".into());
+    worst.see_outside(outside);
     let name = format!("{rows} x {size}{}", if masked { ", masked" } else { "" });
     report(worst.outcome("symm", name, bound(size)));
     Ok(())

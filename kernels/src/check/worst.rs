@@ -19,6 +19,14 @@ impl Worst {
         }
     }
 
+    /// Nothing outside of the result may be written; `place` is the first byte that was.
+    pub fn see_outside(&mut self, place: Option<usize>) {
+        if let Some(byte) = place {
+            self.error = f64::INFINITY;
+            self.detail = format!("byte {byte} of the memory was written, outside of the result");
+        }
+    }
+
     pub fn outcome(self, kernel: &'static str, case: String, bound: f64) -> Outcome {
         Outcome { kernel, case, error: self.error, bound, detail: self.detail }
     }

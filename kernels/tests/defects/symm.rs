@@ -25,7 +25,7 @@ pub const DEFECTS: &[Defect] = &[
         name: "one column of the left side too many",
         find: "first + k < params.size);",
         replace: "first + k <= params.size);",
-        expect: Expect::WrongResult,
+        expect: Expect::Fault(&["out of bounds"]),
     },
     Defect {
         name: "the second chain replaces the first",
