@@ -11,6 +11,7 @@ use obsdiff::memory::Size;
 use obsdiff::model::taps::{Linear, Stream, Tap};
 use obsdiff::ops::cuda::Cuda;
 use obsdiff::ops::{DType, Engine, Place, Rounding, Tensor};
+use obsdiff::plan::Plan;
 use obsdiff::prune::{DenseLayer, SolveTimes, solve};
 use obsdiff::recipe::{Patch, Recipe};
 use obsdiff_kernels::interpreted::{Interpreted, Schedule};
@@ -97,13 +98,21 @@ impl Backend for Counting {
     }
 }
 
-/// Remembers the names of the stages.
-#[derive(Default)]
-struct Stages(Mutex<Vec<String>>);
+/// Remembers the names of the stages, and the device's peak when each began.
+struct Stages {
+    device: Arc<Counting>,
+    begun: Mutex<Vec<(String, u64)>>,
+}
+
+impl Stages {
+    fn of(device: Arc<Counting>) -> Self {
+        Stages { device, begun: Mutex::default() }
+    }
+}
 
 impl Progress for Stages {
     fn begin(&self, stage: &str, _: u64) {
-        self.0.lock().unwrap().push(stage.to_string());
+        self.begun.lock().unwrap().push((stage.to_string(), self.device.peak() as u64));
     }
 
     fn advance(&self) -> obsdiff::Result<()> {
@@ -123,7 +132,7 @@ struct Job<'a> {
 const ALL: Job = Job { name: "sd3_medium", layers: "*", packages: "1", dtype: DType::F32, max_vram: None };
 
 impl Job<'_> {
-    fn run(&self, engine: Arc<dyn Engine>, output: &Path, stages: &Stages) -> obsdiff::Result<Outcome> {
+    fn run(&self, output: &Path, stages: &Stages) -> obsdiff::Result<Outcome> {
         let folder = data("pipelines").join(self.name);
         let info = json(&folder.join("info.json"));
         let size = |key: &str| Some(info[key].as_u64().unwrap() as usize);
@@ -147,7 +156,7 @@ impl Job<'_> {
             recipe: Recipe::resolve(&patch)?,
             sampling: patch,
             dtype: self.dtype,
-            engine,
+            engine: stages.device.engine(),
             journal: None,
             command: Vec::new(),
         };
@@ -155,14 +164,23 @@ impl Job<'_> {
     }
 
     /// Runs it: what was written but for `run.json`, the outcome, the peak, the stages.
-    fn measured(&self) -> (BTreeMap<PathBuf, Vec<u8>>, Outcome, u64, Vec<String>) {
-        let (folder, device, stages) = (tempfile::tempdir().unwrap(), Counting::new(usize::MAX), Stages::default());
+    fn measured(&self) -> Measured {
+        let (folder, stages) = (tempfile::tempdir().unwrap(), Stages::of(Counting::new(usize::MAX)));
         let output = folder.path().join("pruned");
-        let outcome = self.run(device.engine(), &output, &stages).unwrap();
+        let outcome = self.run(&output, &stages).unwrap();
         let mut files = files_below(&output);
         assert!(files.remove(Path::new("run.json")).is_some());
-        (files, outcome, device.peak() as u64, stages.0.into_inner().unwrap())
+        let peak = stages.device.peak() as u64;
+        Measured { files, plan: outcome.run.plan, peak, stages: stages.begun.into_inner().unwrap() }
     }
+}
+
+/// What a job wrote and took.
+struct Measured {
+    files: BTreeMap<PathBuf, Vec<u8>>,
+    plan: Plan,
+    peak: u64,
+    stages: Vec<(String, u64)>,
 }
 
 /// Panics unless `taken` is at most what was planned and at least half of it.
@@ -176,41 +194,40 @@ fn assert_planned(what: &str, taken: u64, planned: u64) {
 #[test]
 fn a_limit_makes_more_passes_and_the_same_bytes() {
     for (packages, least) in [("1", 3), ("2", 2)] {
-        let all = Job { packages, ..ALL };
-        let (files, outcome, peak, _) = all.measured();
-        let plan = &outcome.run.plan;
-        assert_eq!(plan.memory, Place::Gpu);
-        assert!(plan.packages.iter().all(|package| package.passes.len() == 1), "{packages} packages, no limit");
-        assert_planned("one pass", peak, plan.peak_bytes);
+        let all = Job { layers: "*attn*", packages, ..ALL };
+        let free = all.measured();
+        assert_eq!(free.plan.memory, Place::Gpu);
+        assert!(free.plan.packages.iter().all(|package| package.passes.len() == 1), "{packages} packages, no limit");
+        assert_planned("one pass", free.peak, free.plan.peak_bytes);
 
-        let hessians = plan.packages.iter().map(|package| package.hessian_bytes).max().unwrap();
-        let limit = plan.peak_bytes - hessians * (least - 1) / least;
-        let (limited_files, outcome, peak, stages) = Job { max_vram: Some(limit), ..all }.measured();
-        let plan = &outcome.run.plan;
-        let passes = plan.packages[0].passes.len();
+        let hessians = free.plan.packages.iter().map(|package| package.hessian_bytes).max().unwrap();
+        let limit = free.plan.peak_bytes - hessians * (least - 1) / least;
+        let limited = Job { max_vram: Some(limit), ..all }.measured();
+        let passes = limited.plan.packages[0].passes.len();
         assert!(passes as u64 >= least, "{packages} packages: {passes} passes in the first");
-        assert_planned("more passes", peak, plan.peak_bytes);
-        assert!(peak <= limit, "{peak} bytes taken, the limit is {limit}");
-        let of = if packages == "1" { String::new() } else { " 1/2".into() };
-        let expected = ["calibrate", "prune"].map(|stage| format!("{stage}{of}, pass 2/{passes}"));
-        assert!(expected.iter().all(|stage| stages.contains(stage)), "{expected:?} not in {stages:?}");
-        assert_eq!(limited_files.keys().collect::<Vec<_>>(), files.keys().collect::<Vec<_>>());
-        for (path, bytes) in files {
-            assert!(limited_files[&path] == bytes, "{} differs", path.display());
+        assert_planned("more passes", limited.peak, limited.plan.peak_bytes);
+        assert!(limited.peak <= limit, "{} bytes taken, the limit is {limit}", limited.peak);
+        let of = if packages == "1" { "" } else { " 1/2" };
+        for stage in ["calibrate", "prune"].map(|stage| format!("{stage}{of}, pass 2/{passes}")) {
+            assert!(limited.stages.iter().any(|(name, _)| *name == stage), "no {stage} in {:?}", limited.stages);
+        }
+        assert_eq!(limited.files.keys().collect::<Vec<_>>(), free.files.keys().collect::<Vec<_>>());
+        for (path, bytes) in free.files {
+            assert!(limited.files[&path] == bytes, "{} differs", path.display());
         }
     }
 }
 
 #[test]
 fn calibration_takes_the_planned_memory() {
-    // One Linear: its Hessian is small against the model and the activations.
     for name in ["sd35_medium", "flux_dev"] {
         for dtype in [DType::F32, DType::BF16] {
-            let (_, outcome, peak, _) = Job { name, layers: "*blocks.0.attn.to_out.0", dtype, ..ALL }.measured();
-            let plan = &outcome.run.plan;
+            let Measured { plan, peak, stages, .. } =
+                Job { name, layers: "*blocks.0.attn.to_out.0", dtype, ..ALL }.measured();
             assert_planned(&format!("{name} in {dtype}"), peak, plan.peak_bytes);
-            let activations = peak.saturating_sub(plan.weight_bytes + plan.hessian_bytes);
-            assert!(activations <= plan.activation_bytes, "{name}: {activations} of {}", plan.activation_bytes);
+            let (_, calibrated) = stages.iter().find(|(stage, _)| stage == "prune").unwrap();
+            let activations = calibrated - plan.weight_bytes - plan.hessian_bytes;
+            assert_planned(&format!("activations of {name} in {dtype}"), activations, plan.activation_bytes);
         }
     }
 }
@@ -248,16 +265,16 @@ fn too_little_memory_is_refused_with_the_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("pruned");
     let limited = Job { max_vram: Some(100_000), ..ALL };
-    let device = Counting::new(usize::MAX);
-    let refusal = limited.run(device.engine(), &output, &Stages::default()).unwrap_err();
-    assert_eq!((refusal.exit_code(), device.peak()), (5, 0), "{refusal}");
+    let stages = Stages::of(Counting::new(usize::MAX));
+    let refusal = limited.run(&output, &stages).unwrap_err();
+    assert_eq!((refusal.exit_code(), stages.device.peak()), (5, 0), "{refusal}");
     let obsdiff::Error::OutOfMemory { needed, available, .. } = refusal else { panic!("{refusal}") };
     assert!(available == 100_000 && needed > available, "{refusal}");
     let text = refusal.to_string();
     assert!(text.contains("100000") && text.contains(&needed.to_string()) && text.contains("--max-vram"), "{text}");
 
     // Somebody else took the memory after the plan was made.
-    let refusal = ALL.run(Counting::new(1 << 20).engine(), &output, &Stages::default()).unwrap_err();
+    let refusal = ALL.run(&output, &Stages::of(Counting::new(1 << 20))).unwrap_err();
     assert_eq!(refusal.exit_code(), 5, "{refusal}");
     assert!(refusal.to_string().contains("--max-vram"), "{refusal}");
     assert!(!output.exists());
