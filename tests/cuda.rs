@@ -7,6 +7,8 @@ mod forward;
 mod job;
 #[path = "cuda/layer.rs"]
 mod layer;
+#[path = "cuda/sparse.rs"]
+mod sparse;
 mod support;
 
 use std::sync::Arc;
