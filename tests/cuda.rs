@@ -1,6 +1,8 @@
 //! The CUDA engine on interpreted kernels, against the CPU engine and the official OBS-Diff cases. What passes here
 //! has run every launcher and every kernel of the main job; only the GPU itself was missing.
 
+#[path = "cuda/bench.rs"]
+mod bench;
 #[path = "cuda/forward.rs"]
 mod forward;
 #[path = "cuda/job.rs"]
