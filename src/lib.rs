@@ -4,6 +4,8 @@
 //! checkpoint -> model (with taps) -> calibration (Hessians) -> factor -> prune -> save -> validate / compare / bench
 //! ```
 
+#[cfg(feature = "cuda")]
+pub mod bench;
 pub mod calibration;
 pub mod checkpoint;
 pub mod cli;

@@ -1,6 +1,8 @@
 //! The CUDA engine on interpreted kernels, against the CPU engine and the official OBS-Diff cases. What passes here
 //! has run every launcher and every kernel of the main job; only the GPU itself was missing.
 
+#[path = "cuda/bench.rs"]
+mod bench;
 #[path = "cuda/forward.rs"]
 mod forward;
 #[path = "cuda/job.rs"]
@@ -9,6 +11,8 @@ mod job;
 mod layer;
 #[path = "cuda/memory.rs"]
 mod memory;
+#[path = "cuda/sparse.rs"]
+mod sparse;
 mod support;
 
 use std::sync::Arc;

@@ -8,7 +8,13 @@ use std::process::Command;
 use sha2::{Digest, Sha256};
 
 /// Flags of every compilation.
-const FLAGS: [&str; 4] = ["-O3", "-std=c++17", "-lineinfo", "-Werror=all-warnings"];
+const FLAGS: [&str; 3] = ["-O3", "-std=c++17", "-Werror=all-warnings"];
+
+/// Flags of PTX that is interpreted: faults name the line of the source.
+const INTERPRETED: [&str; 2] = ["-ptx", "-lineinfo"];
+
+/// Flags of a fatbin. It goes into the program once per architecture, and a table of source lines would be most of it.
+const FATBIN: [&str; 3] = ["-fatbin", "-Xptxas=-v", "--compress-mode=size"];
 
 /// A compiler that answers.
 pub struct Nvcc {
@@ -68,7 +74,8 @@ impl Nvcc {
         let name = super::stem(source);
         let mut hash = Sha256::new();
         hash.update(&self.version);
-        hash.update(FLAGS.concat() + &architectures.concat() + fallback + &interpreted.concat());
+        hash.update(FLAGS.concat() + &INTERPRETED.concat() + &FATBIN.concat());
+        hash.update(architectures.concat() + fallback + &interpreted.concat());
         for path in headers.iter().map(PathBuf::as_path).chain([source]) {
             hash.update(fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?);
         }
@@ -80,9 +87,9 @@ impl Nvcc {
         for target in interpreted {
             let target_flag = format!("-arch=sm_{target}");
             let file = out.join(format!("{name}.{target}.ptx"));
-            self.run(source, &["-ptx", &target_flag], &file)?;
+            self.run(source, &[INTERPRETED[0], INTERPRETED[1], &target_flag], &file)?;
         }
-        let mut flags = vec!["-fatbin".to_string(), "-Xptxas=-v".to_string()];
+        let mut flags = FATBIN.map(String::from).to_vec();
         flags.extend(architectures.iter().map(|arch| format!("-gencode=arch=compute_{arch},code=sm_{arch}")));
         flags.push(format!("-gencode=arch=compute_{fallback},code=compute_{fallback}"));
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();

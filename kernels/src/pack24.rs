@@ -70,12 +70,22 @@ impl Packed24 {
     /// [`Error::Argument`] if the columns are no multiple of 16, or naming the first group in row-major order with
     /// more than two nonzeros; [`Error::OutOfMemory`], [`Error::Device`].
     pub fn compress(device: &Device, dense: Matrix<'_>) -> Result<Self> {
+        Self::try_compress(device, dense)?.map_err(refused)
+    }
+
+    /// [`Packed24::compress`] of a matrix that may not be 2:4; the inner error is then its first such group.
+    ///
+    /// # Errors
+    /// Those of [`Packed24::compress`] but for groups.
+    pub fn try_compress(device: &Device, dense: Matrix<'_>) -> Result<Result<Self, Refusal>> {
         let packed = Self::uninitialised(device, dense.element(), dense.rows(), dense.columns())?;
         let first_bad = Refused::none(device)?;
         let params = packed.params()?.dense(dense).refusing(&first_bad);
         packed.launch("pack24_compress", &params)?;
-        first_bad.check(packed.columns, |row, group| Refusal::Nonzeros { row, group })?;
-        Ok(packed)
+        Ok(match first_bad.first(packed.columns)? {
+            None => Ok(packed),
+            Some((row, group)) => Err(Refusal::Nonzeros { row, group }),
+        })
     }
 
     /// A matrix from a file.
@@ -102,8 +112,10 @@ impl Packed24 {
         packed.metadata.write(0, &host.metadata)?;
         let first_bad = Refused::none(device)?;
         packed.launch("pack24_check", &packed.params()?.refusing(&first_bad))?;
-        first_bad.check(packed.columns, |row, group| Refusal::Places { row, group })?;
-        Ok(packed)
+        match first_bad.first(packed.columns)? {
+            None => Ok(packed),
+            Some((row, group)) => Err(refused(Refusal::Places { row, group })),
+        }
     }
 
     /// The matrix on the host, for a file.
@@ -277,13 +289,13 @@ impl Refused {
         Ok(Refused(Buffer::from_slice(device, &[u64::MAX], "first refused group")?))
     }
 
-    /// What the kernel found, in the words of `refusal`, which takes row and group.
-    fn check(&self, columns: usize, refusal: impl Fn(usize, usize) -> Refusal) -> Result<()> {
+    /// Row and group of what the kernel found.
+    fn first(&self, columns: usize) -> Result<Option<(usize, usize)>> {
         let groups = columns / 4;
-        match self.0.to_vec()?[0] {
-            u64::MAX => Ok(()),
-            number => Err(refused(refusal(number as usize / groups, number as usize % groups))),
-        }
+        Ok(match self.0.to_vec()?[0] {
+            u64::MAX => None,
+            number => Some((number as usize / groups, number as usize % groups)),
+        })
     }
 }
 

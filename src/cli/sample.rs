@@ -12,7 +12,7 @@ use crate::checkpoint::{Pipeline, TensorOut, write_atomic, write_safetensors};
 use crate::conditioning::Conditioning;
 use crate::error::{Error, Result};
 use crate::model::{Observer, Transformer};
-use crate::ops::Tensor;
+use crate::ops::{DType, Engine, Tensor};
 use crate::report::grid::{self, Colours};
 use crate::sampling::Probe;
 
@@ -31,6 +31,9 @@ pub struct Args {
     /// Write the latents after every step too, as step_latents [steps, prompts, ...]
     #[arg(long)]
     save_steps: bool,
+    /// Multiply Linears whose weights are 2:4 sparse on the GPU's sparse tensor cores; takes --dtype bf16 or f16
+    #[arg(long)]
+    sparse: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -51,12 +54,16 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
         return Err(Error::OutputExists { path: file });
     }
     let engine = args.sampling.engine()?;
+    if args.sparse {
+        check_sparse(&*engine, args.sampling.weight_dtype())?;
+    }
     let pipeline = Pipeline::open(&args.model)?;
     let sampler = args.sampling.sampler(&pipeline)?;
     let conditioning = Conditioning::open(&args.conditioning, &pipeline.architecture)?;
     sampler.check(&pipeline.architecture, &conditioning)?;
+    let mut model = Transformer::open(&pipeline, args.sampling.weight_dtype(), engine)?;
+    let packed = if args.sparse { pack_sparse(&mut model)? } else { 0 };
     create_folder(&args.output)?;
-    let model = Transformer::open(&pipeline, args.sampling.weight_dtype(), engine)?;
 
     let steps = sampler.schedule().steps();
     let mut keeper = StepLatents { keep: args.save_steps, steps: vec![Vec::new(); steps] };
@@ -87,6 +94,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
             "width": options.width,
             "seed": options.seed,
             "shape": latents.dims(),
+            "sparse_linears": packed,
             "seconds": seconds,
             "seconds_per_step": seconds / steps as f64,
             "files": files,
@@ -100,6 +108,35 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
         files.join(", ")
     );
     print(out, &text)
+}
+
+/// Refuses --sparse where it cannot work, before anything is loaded.
+fn check_sparse(engine: &dyn Engine, dtype: DType) -> Result<()> {
+    if !engine.packs24() {
+        return Err(Error::Usage(format!(
+            "--sparse runs on the sparse tensor cores of a GPU and the device is {}; pass --device cuda or leave --sparse out",
+            engine.name()
+        )));
+    }
+    if dtype == DType::F32 {
+        return Err(Error::Usage("--sparse takes 16-bit weights; pass --dtype bf16 or --dtype f16".into()));
+    }
+    Ok(())
+}
+
+/// Packs the 2:4 Linears, of which there must be one.
+fn pack_sparse(model: &mut Transformer) -> Result<usize> {
+    match model.pack_sparse()? {
+        0 => Err(Error::Usage(
+            "--sparse: no Linear of the model is 2:4 sparse with a multiple of 32 columns; prune it with \
+             --pattern 2:4 or leave --sparse out"
+                .into(),
+        )),
+        packed => {
+            tracing::info!("{packed} Linears are multiplied as 2:4 sparse");
+            Ok(packed)
+        }
+    }
 }
 
 /// Creates an output folder and its parents where absent.

@@ -183,6 +183,20 @@ impl Transformer {
         self.weights.replace(&format!("{module}.bias"), bias, &*self.engine)
     }
 
+    /// Packs the weight of every Linear that pruning may choose and that is 2:4 sparse with a multiple of 32 columns,
+    /// so that its products run on sparse tensor cores; a packed weight can be replaced and no longer read. Returns
+    /// how many were packed.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unsupported`] on the CPU and for weights in f32; those of the engine.
+    pub fn pack_sparse(&mut self) -> Result<usize> {
+        let mut packed = 0;
+        for linear in taps::taps(&self.architecture).into_iter().flat_map(|tap| tap.linears) {
+            packed += usize::from(self.weights.pack24(&linear.weight())?);
+        }
+        Ok(packed)
+    }
+
     /// Bytes of all tensors in memory.
     pub fn bytes(&self) -> usize {
         self.weights.bytes()

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{ReadTensor, taps};
 use crate::checkpoint::config::Architecture;
 use crate::error::{Error, Result};
-use crate::ops::{DType, Engine, Tensor};
+use crate::ops::{self, DType, Engine, Tensor};
 
 /// Tensors by their name in the checkpoint, all of one dtype.
 pub(super) struct Weights {
@@ -43,6 +43,14 @@ impl Weights {
         let tensor = tensor.to_dtype(self.get(name)?.dtype())?;
         self.tensors.insert(name.to_string(), engine.upload(&tensor)?);
         Ok(())
+    }
+
+    /// Packs the matrix `name` if it is 2:4 sparse; whether it was.
+    pub fn pack24(&mut self, name: &str) -> Result<bool> {
+        let packed = ops::pack24(self.get(name)?)?;
+        let is_sparse = packed.is_some();
+        self.tensors.extend(packed.map(|packed| (name.to_string(), packed)));
+        Ok(is_sparse)
     }
 
     /// The dtype of all tensors.

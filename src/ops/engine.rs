@@ -95,8 +95,19 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// GELU (tanh approximation), in place.
     fn gelu(&self, x: Tensor) -> Result<Tensor>;
 
+    /// Whether [`Engine::pack24`] is there.
+    fn packs24(&self) -> bool;
+
+    /// The f16 or bf16 `weight` [features, columns] in the form that [`Engine::linear`] multiplies faster, if of
+    /// each four neighbours in a row at most two are nonzero; `None` if not, or if the columns are no multiple of 32.
+    /// Nothing but `linear` takes the result.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unsupported`] on an engine without it.
+    fn pack24(&self, weight: &Tensor) -> Result<Option<Tensor>>;
+
     /// x weight^T + bias: `x` [.., columns], `weight` [features, columns] and `bias` `[features]` of any dtype,
-    /// the result [.., features].
+    /// the result [.., features]. `weight` may be packed.
     fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor>;
 
     /// softmax(q k^T / sqrt(head_dim)) v over the keys of all streams together: per stream query, key, value
@@ -117,6 +128,9 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// Rotary position embedding, in place: `x` [batch, tokens, heads * 2 * pairs], `cos` and `sin`
     /// [tokens, pairs]; pair j of a head is its channels 2j and 2j + 1.
     fn rope(&self, x: Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor>;
+
+    /// Waits until everything before has been computed; only measurements need it.
+    fn synchronize(&self) -> Result<()>;
 
     /// An empty accumulator for inputs of this many columns.
     fn hessian(&self, columns: usize) -> Result<Box<dyn Hessian>>;

@@ -10,7 +10,7 @@
 
 use super::tensor::{one_engine, refuse};
 use super::{DType, Tensor};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Query, key and value of one token stream, each [batch, tokens, heads * head_dim].
 pub struct Qkv {
@@ -51,6 +51,23 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     }
     let all: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
     one_engine("linear", &all)?.linear(x, weight, bias)
+}
+
+/// The f16 or bf16 `weight` [features, columns] packed for a faster [`linear`], if it is 2:4 sparse: of each four
+/// neighbours in a row at most two are nonzero. `None` if it is not, or if its columns are no multiple of 32.
+///
+/// A packed tensor is for [`linear`] alone; on the CPU there are none
+/// ([`Error::Unsupported`](crate::Error::Unsupported)).
+pub fn pack24(weight: &Tensor) -> Result<Option<Tensor>> {
+    weight.dims2()?;
+    if weight.dtype() == DType::F32 {
+        return Err(Error::Unsupported {
+            what: "dtype of 2:4 sparse products".into(),
+            found: weight.dtype().to_string(),
+            supported: "bf16, f16".into(),
+        });
+    }
+    weight.engine().pack24(weight)
 }
 
 /// (x - mean) / sqrt(var + eps) * (1 + scale) + shift over the last axis: x [batch, tokens, width], scale and

@@ -24,8 +24,8 @@ pub use device::Device;
 pub use dtype::DType;
 pub use engine::{Engine, Place};
 pub use forward::{
-    Qkv, add, add_scaled, attention, gated_residual, gelu, guidance, is_finite, layer_norm_modulate, linear, rms_norm,
-    rope, silu,
+    Qkv, add, add_scaled, attention, gated_residual, gelu, guidance, is_finite, layer_norm_modulate, linear, pack24,
+    rms_norm, rope, silu,
 };
 pub use hessian::{FactorError, FactoredHessian, FullHessian, Hessian};
 pub use mask::Mask;

@@ -8,11 +8,17 @@ use super::interpreted;
 use super::support::{data, relative_maximum, tensors};
 
 fn output(name: &str, dtype: DType) -> (Tensor, Tensor) {
-    let engine = interpreted();
     let folder = data("pipelines").join(name);
     let pipeline = Pipeline::open(&folder.join("pipeline")).unwrap();
-    let model = Transformer::open(&pipeline, dtype, engine.clone()).unwrap();
-    let reference = tensors(&folder.join("forward.safetensors"));
+    let model = Transformer::open(&pipeline, dtype, interpreted()).unwrap();
+    let forward = |input: &ForwardInput| model.forward(input, &mut NoObserver).unwrap().to_host().unwrap();
+    let found = with_inputs(name, model.engine(), forward);
+    (found, tensors(&folder.join("forward.safetensors"))["output"].clone())
+}
+
+/// What `forward` makes of the recorded inputs of pipeline `name` on `engine`.
+pub fn with_inputs<T>(name: &str, engine: &dyn Engine, forward: impl FnOnce(&ForwardInput) -> T) -> T {
+    let reference = tensors(&data("pipelines").join(name).join("forward.safetensors"));
     let timestep = reference["timestep"].to_vec().unwrap();
     let guidance = reference.get("guidance").map(|guidance| guidance.to_vec().unwrap());
     let image_grid = reference.get("img_ids").map_or([0, 0], |ids| match ids.as_slice().unwrap() {
@@ -20,16 +26,14 @@ fn output(name: &str, dtype: DType) -> (Tensor, Tensor) {
         short => panic!("{short:?} holds no position"),
     });
     let on_engine = |name: &str| engine.upload(&reference[name]).unwrap();
-    let input = ForwardInput {
+    forward(&ForwardInput {
         hidden_states: &on_engine("hidden_states"),
         encoder_hidden_states: &on_engine("encoder_hidden_states"),
         pooled_projections: &on_engine("pooled_projections"),
         timestep: &timestep,
         guidance: guidance.as_deref(),
         image_grid,
-    };
-    let found = model.forward(&input, &mut NoObserver).unwrap().to_host().unwrap();
-    (found, reference["output"].clone())
+    })
 }
 
 #[test]

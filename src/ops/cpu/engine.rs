@@ -9,7 +9,7 @@ use super::{
     add, attention, cast, cat, gated_residual, gelu, guidance, is_finite, layer_norm, linear, rms_norm, rope, silu,
     strided_copy,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::tensor::{Element, Values};
 use crate::ops::{DType, Engine, Hessian, Place, Qkv, Strided, Symmetric, Tensor};
 
@@ -113,6 +113,18 @@ impl Engine for Cpu {
         Ok(x)
     }
 
+    fn packs24(&self) -> bool {
+        false
+    }
+
+    fn pack24(&self, _: &Tensor) -> Result<Option<Tensor>> {
+        Err(Error::Unsupported {
+            what: "engine for 2:4 sparse products".into(),
+            found: self.name().into(),
+            supported: "cuda".into(),
+        })
+    }
+
     fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let (features, columns) = weight.dims2()?;
         let weight = weight.to_dtype(DType::F32)?;
@@ -161,6 +173,10 @@ impl Engine for Cpu {
         let ((_, tokens, width), pairs) = (x.dims3()?, cos.dim(1)?);
         rope::rope(x.as_mut_slice()?, cos.as_slice()?, sin.as_slice()?, tokens, width, 2 * pairs);
         Ok(x)
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        Ok(())
     }
 
     fn hessian(&self, columns: usize) -> Result<Box<dyn Hessian>> {

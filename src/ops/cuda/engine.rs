@@ -5,12 +5,16 @@ use std::sync::Arc;
 
 use obsdiff_kernels::attention::{Stream, attention};
 use obsdiff_kernels::driver::Driver;
+use obsdiff_kernels::pack24::Packed24;
 use obsdiff_kernels::rearrange::{self, copy_rows, strided_copy};
+use obsdiff_kernels::reference::pack24::{Refusal, STEP_COLUMNS as PACKED_COLUMNS};
+use obsdiff_kernels::spmm24::spmm24;
 use obsdiff_kernels::{Device, MatrixMut, elementwise, gemm, normalize};
 
 use super::Values;
 use super::hessian::Accumulator;
 use crate::error::Result;
+use crate::ops::tensor::refuse;
 use crate::ops::{DType, Engine, Hessian, Place, Qkv, Strided, Symmetric, Tensor};
 
 /// One GPU, or whatever runs the kernels in its place.
@@ -166,6 +170,25 @@ impl Engine for Cuda {
         self.in_place(x, |x| Ok(elementwise::gelu(&self.device, x)?))
     }
 
+    fn packs24(&self) -> bool {
+        true
+    }
+
+    fn pack24(&self, weight: &Tensor) -> Result<Option<Tensor>> {
+        let (_, columns) = weight.dims2()?;
+        if !columns.is_multiple_of(PACKED_COLUMNS) {
+            return Ok(None);
+        }
+        match Packed24::try_compress(&self.device, matrix(weight)?)? {
+            Ok(packed) => {
+                let packed = Values::Packed24(Arc::new(packed.into_registers()?));
+                Ok(Some(self.tensor(packed, weight.dims())))
+            }
+            Err(Refusal::Nonzeros { .. }) => Ok(None),
+            Err(other) => Err(refuse(format!("pack24 of {weight:?}: {other}"))),
+        }
+    }
+
     fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let ((rows, _), (features, _)) = (rows_of(x), weight.dims2()?);
         let mut shape = x.dims().to_vec();
@@ -173,7 +196,11 @@ impl Engine for Cuda {
         shape.push(features);
         let mut values = self.uninitialised(x.dtype(), &shape)?;
         let bias = bias.map(matrix).transpose()?;
-        gemm::gemm(&self.device, matrix(x)?, matrix(weight)?, bias, &mut values.matrix_mut(rows, features)?)?;
+        let mut y = values.matrix_mut(rows, features)?;
+        match weight.gpu_values()? {
+            Values::Packed24(packed) => spmm24(&self.device, matrix(x)?, packed, bias, &mut y)?,
+            _ => gemm::gemm(&self.device, matrix(x)?, matrix(weight)?, bias, &mut y)?,
+        }
         Ok(self.tensor(values, &shape))
     }
 
@@ -219,6 +246,10 @@ impl Engine for Cuda {
 
     fn rope(&self, x: Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
         self.in_place(x, |x| Ok(elementwise::rope(&self.device, x, matrix(cos)?, matrix(sin)?)?))
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        Ok(self.device.backend().synchronize()?)
     }
 
     fn hessian(&self, columns: usize) -> Result<Box<dyn Hessian>> {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use half::{bf16, f16};
-use obsdiff_kernels::{Buffer, Device, Matrix, MatrixMut};
+use obsdiff_kernels::pack24::Registers24;
+use obsdiff_kernels::{Buffer, Device, Element, Matrix, MatrixMut};
 
 use crate::error::Result;
 use crate::ops::DType;
@@ -15,6 +16,8 @@ pub(in crate::ops) enum Values {
     F32(Arc<Buffer<f32>>),
     F16(Arc<Buffer<f16>>),
     BF16(Arc<Buffer<bf16>>),
+    /// A 2:4 sparse matrix of f16 or bf16, which only `spmm24` reads.
+    Packed24(Arc<Registers24>),
 }
 
 impl Values {
@@ -40,6 +43,7 @@ impl Values {
             Values::F32(buffer) => HostValues::F32(Arc::new(buffer.to_vec()?)),
             Values::F16(buffer) => HostValues::F16(Arc::new(buffer.to_vec()?)),
             Values::BF16(buffer) => HostValues::BF16(Arc::new(buffer.to_vec()?)),
+            Values::Packed24(_) => return Err(packed()),
         })
     }
 
@@ -48,6 +52,21 @@ impl Values {
             Values::F32(_) => DType::F32,
             Values::F16(_) => DType::F16,
             Values::BF16(_) => DType::BF16,
+            Values::Packed24(matrix) => match matrix.element() {
+                Element::F32 => DType::F32,
+                Element::F16 => DType::F16,
+                Element::Bf16 => DType::BF16,
+            },
+        }
+    }
+
+    /// Bytes of device memory.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Values::F32(buffer) => buffer.len() * size_of::<f32>(),
+            Values::F16(buffer) => buffer.len() * size_of::<f16>(),
+            Values::BF16(buffer) => buffer.len() * size_of::<bf16>(),
+            Values::Packed24(matrix) => Registers24::bytes(matrix.rows(), matrix.columns()) as usize,
         }
     }
 
@@ -57,6 +76,7 @@ impl Values {
             Values::F32(buffer) => Matrix::from_buffer(buffer, rows, columns)?,
             Values::F16(buffer) => Matrix::from_buffer(buffer, rows, columns)?,
             Values::BF16(buffer) => Matrix::from_buffer(buffer, rows, columns)?,
+            Values::Packed24(_) => return Err(packed()),
         })
     }
 
@@ -66,8 +86,13 @@ impl Values {
             Values::F32(buffer) => MatrixMut::from_buffer(owned(buffer)?, rows, columns)?,
             Values::F16(buffer) => MatrixMut::from_buffer(owned(buffer)?, rows, columns)?,
             Values::BF16(buffer) => MatrixMut::from_buffer(owned(buffer)?, rows, columns)?,
+            Values::Packed24(_) => return Err(packed()),
         })
     }
+}
+
+fn packed() -> crate::Error {
+    crate::ops::tensor::refuse("a packed 2:4 matrix, which only `linear` takes".into())
 }
 
 /// The buffer as its only owner.

@@ -75,7 +75,11 @@ impl Tensor {
 
     /// Bytes of the values.
     pub fn bytes(&self) -> usize {
-        self.elements() * self.dtype().size_in_bytes()
+        match &self.storage {
+            Storage::Host(values) => self.elements() * values.dtype().size_in_bytes(),
+            #[cfg(feature = "cuda")]
+            Storage::Gpu(values, _) => values.bytes(),
+        }
     }
 
     /// The engine that holds the values.
