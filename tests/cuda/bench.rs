@@ -11,7 +11,7 @@ use super::support::data;
 
 /// A reference pipeline's configuration with one block of each kind.
 fn tiny(name: &str) -> Model {
-    let pipeline = Pipeline::open(&data("pipelines").join(name).join("pipeline")).unwrap();
+    let pipeline = Pipeline::open(data("pipelines").join(name).join("pipeline")).unwrap();
     let mut architecture = pipeline.architecture;
     match &mut architecture {
         Architecture::Sd3(config) => config.num_layers = 2,

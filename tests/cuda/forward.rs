@@ -2,14 +2,14 @@
 
 use obsdiff::checkpoint::Pipeline;
 use obsdiff::model::{ForwardInput, NoObserver, Transformer};
-use obsdiff::ops::{DType, Tensor};
+use obsdiff::ops::{DType, Engine, Tensor};
 
 use super::interpreted;
 use super::support::{data, relative_maximum, tensors};
 
 fn output(name: &str, dtype: DType) -> (Tensor, Tensor) {
     let folder = data("pipelines").join(name);
-    let pipeline = Pipeline::open(&folder.join("pipeline")).unwrap();
+    let pipeline = Pipeline::open(folder.join("pipeline")).unwrap();
     let model = Transformer::open(&pipeline, dtype, interpreted()).unwrap();
     let forward = |input: &ForwardInput| model.forward(input, &mut NoObserver).unwrap().to_host().unwrap();
     let found = with_inputs(name, model.engine(), forward);

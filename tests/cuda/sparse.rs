@@ -16,7 +16,7 @@ const PIPELINE: &str = "sd35_large";
 /// The model in bf16 with two of every four weights of every prunable Linear set to zero: which two changes from
 /// four to four.
 fn half_of_it() -> Transformer {
-    let pipeline = Pipeline::open(&data("pipelines").join(PIPELINE).join("pipeline")).unwrap();
+    let pipeline = Pipeline::open(data("pipelines").join(PIPELINE).join("pipeline")).unwrap();
     let mut model = Transformer::open(&pipeline, DType::BF16, interpreted()).unwrap();
     for linear in taps(&pipeline.architecture).into_iter().flat_map(|tap| tap.linears) {
         let weight = model.weight(&linear.name).unwrap();
@@ -61,7 +61,7 @@ fn packed_linears_give_the_dense_ones_result() {
 
 #[test]
 fn a_dense_model_packs_nothing_and_stays_as_it_is() {
-    let pipeline = Pipeline::open(&data("pipelines").join(PIPELINE).join("pipeline")).unwrap();
+    let pipeline = Pipeline::open(data("pipelines").join(PIPELINE).join("pipeline")).unwrap();
     let mut model = Transformer::open(&pipeline, DType::F16, interpreted()).unwrap();
     let bytes = model.bytes();
     assert_eq!(model.pack_sparse().unwrap(), 0);
