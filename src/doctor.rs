@@ -100,6 +100,7 @@ fn look_for_gpus(diagnosis: &mut Diagnosis) {
     if gpus.is_empty() {
         diagnosis.problems.push("the driver shows no GPU; check nvidia-smi and CUDA_VISIBLE_DEVICES".into());
     }
+    let usable = gpus.iter().any(|gpu| fit(gpu.compute_capability) != Fit::None);
     for (ordinal, gpu) in gpus.into_iter().enumerate() {
         let (major, minor) = gpu.compute_capability;
         let kernels = match fit(gpu.compute_capability) {
@@ -119,7 +120,6 @@ fn look_for_gpus(diagnosis: &mut Diagnosis) {
             kernels,
         });
     }
-    let usable = diagnosis.gpus.iter().any(|gpu| gpu.kernels != "none");
     if usable {
         // One GPU that works is enough; the others are told apart in the table.
         diagnosis.problems.clear();

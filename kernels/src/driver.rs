@@ -9,13 +9,10 @@ use cudarc::driver::sys;
 
 use crate::device::{Backend, Device, Launch, Properties};
 use crate::error::{Error, Result};
-use crate::image::Image;
+use crate::image::{Fit, Image, fit};
 
 /// Shared memory that a block gets without asking the driver for more.
 const DEFAULT_SHARED_BYTES: u32 = 48 * 1024;
-
-/// Oldest compute capability that the kernels are compiled for.
-const OLDEST: (u32, u32) = (8, 0);
 
 /// One GPU: its primary context, one stream on which everything happens in order, and the kernels loaded so far.
 pub struct Driver {
@@ -67,11 +64,6 @@ pub fn list() -> Result<Vec<Properties>> {
         .collect()
 }
 
-/// Whether the kernels run on a GPU of this compute capability.
-pub fn fits(compute_capability: (u32, u32)) -> bool {
-    compute_capability >= OLDEST
-}
-
 impl Driver {
     /// GPU number `ordinal`, counted as the driver does after CUDA_VISIBLE_DEVICES.
     ///
@@ -87,10 +79,10 @@ impl Driver {
             return Err(Error::Unavailable(format!("there is no GPU {ordinal}: the driver shows {found}")));
         };
         let (major, minor) = properties.compute_capability;
-        if !fits(properties.compute_capability) {
+        if fit(properties.compute_capability) == Fit::None {
             return Err(Error::Unavailable(format!(
-                "GPU {ordinal}, {}, has compute capability {major}.{minor}; the kernels need {}.{} (Ampere) or newer",
-                properties.name, OLDEST.0, OLDEST.1
+                "GPU {ordinal}, {}, has compute capability {major}.{minor}; the kernels need 8.0 (Ampere) or newer",
+                properties.name
             )));
         }
         let open = || -> Result<Self, DriverError> {

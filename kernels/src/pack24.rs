@@ -7,7 +7,8 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::image;
 use crate::matrix::{Element, Matrix, MatrixMut};
-use crate::reference::pack24::{BLOCK_ROWS, Packed, Refusal, STEP_COLUMNS, WORD_COLUMNS, check_columns};
+use crate::reference::pack24::{BLOCK_ROWS, Packed, WORD_COLUMNS, check_columns};
+pub use crate::reference::pack24::{Refusal, STEP_COLUMNS};
 
 /// Threads of a block: `THREADS` of `pack24.cu`.
 const THREADS: u32 = 256;

@@ -265,10 +265,15 @@ fn refuse(problem: String) -> Error {
 }
 
 /// What the kernels take for granted.
+/// Whether blocks of this many columns can be swept.
+pub fn takes_block_size(block_size: usize) -> bool {
+    block_size.is_power_of_two() && (16..=TILE).contains(&block_size)
+}
+
 fn check(input: &SweepInput) -> Result<()> {
     let SweepInput { factor, inverses, dead, segments, selection, block_size } = *input;
     let d = factor.size();
-    if !block_size.is_power_of_two() || !(16..=TILE).contains(&block_size) {
+    if !takes_block_size(block_size) {
         return Err(refuse(format!("a block size of {block_size}; expected 16, 32, 64 or 128")));
     }
     if d == 0 || inverses.len() != factor.tiles() * TILE * TILE {

@@ -16,7 +16,7 @@ use crate::checkpoint::writer::{TensorOut, write_safetensors};
 use crate::error::{Error, Result};
 use crate::model::taps::{Linear, Stream, Tap};
 use crate::ops::{Engine, Rounding, Symmetric, Tensor};
-use crate::prune::{DenseLayer, SolveTimes, check_pattern, solve};
+use crate::prune::{DenseLayer, SolveTimes, check_pattern, check_sweep, solve};
 use crate::recipe::{Patch, Recipe};
 
 /// Prunes one Linear of any model: weight and Hessian (or inputs) in, weight and mask out
@@ -129,6 +129,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     let (rows, columns) = (weight.shape[0], weight.shape[1]);
     let tap = Tap { columns, stream: Stream::Image, linears: vec![Linear { name: weight.name.clone(), rows }] };
     check_pattern(recipe.pattern, &tap)?;
+    check_sweep(&recipe, engine.place())?;
 
     let start = Instant::now();
     let hessian = match (&args.hessian, &args.inputs) {

@@ -1,12 +1,14 @@
 //! `obsdiff self-test`: every kernel on this machine's GPU against its reference.
 
+use crate::ops::Device;
+
 /// Checks every CUDA kernel on the GPU against its float64 reference.
 #[derive(clap::Args)]
 pub struct Args {
     /// The GPU: cuda, cuda:N, or auto, which skips the checks where there is no GPU (OBSDIFF_REQUIRE_GPU=1 makes
     /// that a failure)
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    device: String,
+    #[arg(long, default_value_t = Device::Auto)]
+    device: Device,
     /// Only these operations, such as gram
     #[arg(long, value_name = "NAME", num_args = 1..)]
     only: Vec<String>,
@@ -54,7 +56,7 @@ mod with_cuda {
 
     /// See the module.
     pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
-        let ordinal = ordinal(&args.device)?;
+        let ordinal = ordinal(args.device)?;
         let unknown = args.only.iter().find(|name| suite::ALL.iter().all(|check| check.operation != name.as_str()));
         if let Some(unknown) = unknown {
             let names: Vec<&str> = suite::ALL.iter().map(|check| check.operation).collect();
@@ -125,14 +127,11 @@ mod with_cuda {
     }
 
     /// `auto` may find no GPU; anything else must.
-    fn ordinal(device: &str) -> Result<Option<usize>> {
+    fn ordinal(device: crate::ops::Device) -> Result<Option<usize>> {
         match device {
-            "auto" => Ok(None),
-            "cuda" => Ok(Some(0)),
-            _ => match device.strip_prefix("cuda:").and_then(|number| number.parse().ok()) {
-                Some(ordinal) => Ok(Some(ordinal)),
-                None => Err(Error::Usage(format!("--device is `{device}`, expected auto, cuda or cuda:N"))),
-            },
+            crate::ops::Device::Auto => Ok(None),
+            crate::ops::Device::Cuda(ordinal) => Ok(Some(ordinal)),
+            crate::ops::Device::Cpu => Err(Error::Usage("--device is `cpu`, expected auto, cuda or cuda:N".into())),
         }
     }
 

@@ -20,7 +20,7 @@ use crate::model::taps::Tap;
 use crate::model::{Observer, Transformer};
 use crate::ops::{DType, Engine, Place, Tensor};
 use crate::plan::{self, Package, Workload};
-use crate::prune::check_pattern;
+use crate::prune::{check_pattern, check_sweep};
 use crate::recipe::{Noise, Packages, Patch, Recipe};
 use crate::report::prune::{PruneReport, RunReport, model_card};
 use crate::sampling::{Probe, Sampler, SamplingOptions};
@@ -85,6 +85,7 @@ fn prune_all(job: &PruneJob, progress: &dyn Progress) -> Result<Outcome> {
     let recipe = &job.recipe;
     let taps: Vec<Tap> = plan::chosen_units(&pipeline.architecture, recipe).into_iter().flatten().collect();
     taps.iter().try_for_each(|tap| check_pattern(recipe.pattern, tap))?;
+    check_sweep(recipe, job.engine.place())?;
     let (calibration, sampler) = open_calibration(job, &pipeline)?;
     let work = workload(job, &pipeline, calibration.as_ref(), &sampler);
     let packages = cut_packages(job, &pipeline, &work)?;

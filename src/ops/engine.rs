@@ -1,13 +1,13 @@
 //! What a device must be able to do: the contract between the operations and their implementations.
 //!
 //! ```text
-//! model, sampling    -> Tensor, functions of `ops` (check shapes, dtypes, engines) -> Engine -> cpu
+//! model, sampling    -> Tensor, functions of `ops` (check shapes, dtypes, engines) -> Engine -> cpu, cuda
 //! calibration, prune -> Hessian, FactoredHessian, FullHessian ------------------------------^
 //! ```
 //!
 //! Callers use the functions of [`ops`](super) and the methods of [`Tensor`], which check what the methods here
-//! may rely on: shapes as stated, all tensors on this engine, and f32 where nothing else is stated. Tensors
-//! are row-major without gaps.
+//! may rely on: shapes as stated, all tensors on this engine, and the dtype of [`Engine::activations`] where nothing
+//! else is stated. Tensors are row-major without gaps.
 
 use std::fmt;
 
@@ -30,6 +30,15 @@ impl Place {
     pub fn is_gpu(self) -> bool {
         self != Place::Host
     }
+
+    /// Whether its engine sweeps blocks of this many columns.
+    pub fn sweeps_blocks_of(self, columns: usize) -> bool {
+        match self {
+            Place::Host => columns > 0,
+            #[cfg(feature = "cuda")]
+            Place::Gpu => obsdiff_kernels::sweep::takes_block_size(columns),
+        }
+    }
 }
 
 impl fmt::Display for Place {
@@ -48,7 +57,7 @@ impl fmt::Display for Place {
 /// # Errors
 /// Any method fails with [`crate::Error::OutOfMemory`] if the device has no room for its result.
 pub trait Engine: fmt::Debug + Send + Sync {
-    /// `cpu`. Tensors can meet in an operation if their engines have equal names.
+    /// `cpu` or `cuda:N`. Tensors can meet in an operation if their engines have equal names.
     fn name(&self) -> &str;
 
     /// The dtype of activations for weights held as `weights`; every tensor that the operations below combine is of

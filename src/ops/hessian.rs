@@ -18,7 +18,8 @@ pub trait Hessian: fmt::Debug + Send {
     fn columns(&self) -> usize;
 
     /// Adds `weight * x^T x` to H and `weight` times the sum over tokens to the sum of the inputs, for `inputs` x
-    /// f32 [.., columns] on this engine. `false`, and nothing meaningful added, if an input is NaN or infinite.
+    /// [.., columns] on this engine, in its dtype for activations. `false`, and nothing meaningful added, if an input
+    /// is known to be NaN or infinite.
     ///
     /// # Errors
     /// [`Error::Runtime`] for inputs of another width; those of the engine.

@@ -8,7 +8,8 @@ use crate::calibration::TapHessian;
 use crate::error::{Error, Result};
 use crate::model::taps::{Linear, Tap};
 use crate::ops::{
-    self, Engine, FactorError, FactoredHessian, Hessian, Mask, Pattern, ROW_CHUNK, Rounding, SweepOptions, Tensor,
+    self, Engine, FactorError, FactoredHessian, Hessian, Mask, Pattern, Place, ROW_CHUNK, Rounding, SweepOptions,
+    Tensor,
 };
 use crate::recipe::{Method, Recipe, Refine};
 
@@ -72,6 +73,20 @@ pub fn solve_bytes(tap: &Tap, recipe: &Recipe, threads: usize) -> u64 {
     let changes = largest * tap.columns * float;
     let working = chunks * ROW_CHUNK.min(largest) * tap.columns * chunk_matrices * float;
     (weights + changes.max(working)) as u64
+}
+
+/// Refuses a sweep that the engine whose memory is `place` does not do, before anything is computed.
+///
+/// # Errors
+/// [`Error::Usage`] with what it does instead.
+pub fn check_sweep(recipe: &Recipe, place: Place) -> Result<()> {
+    if !recipe.method.compensates() || place.sweeps_blocks_of(recipe.block_size) {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "--block-size is {}, and a GPU sweeps 16, 32, 64 or 128 columns at a time; choose one of these, or --device cpu",
+        recipe.block_size
+    )))
 }
 
 /// Refuses a pattern that does not fit the columns of a tap.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use obsdiff::Result;
 use obsdiff::job::{Progress, PruneJob, prune};
 use obsdiff::ops::{DType, Engine, cpu_engine};
-use obsdiff::recipe::{Patch, Recipe};
+use obsdiff::prune::check_sweep;
+use obsdiff::recipe::{Method, Patch, Recipe};
 
 use super::interpreted;
 use super::support::{Array, data, json, read};
@@ -19,6 +20,23 @@ impl Progress for Silent {
 
     fn advance(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+/// A job on a reference pipeline.
+fn job(name: &str, patch: Patch, engine: Arc<dyn Engine>, output: &Path) -> PruneJob {
+    let folder = data("pipelines").join(name);
+    PruneJob {
+        model: folder.join("pipeline"),
+        output: output.to_path_buf(),
+        overwrite: false,
+        calibration: Some(folder.join("conditioning.safetensors")),
+        recipe: Recipe::resolve(&patch).unwrap(),
+        sampling: patch,
+        dtype: DType::F32,
+        engine,
+        journal: None,
+        command: Vec::new(),
     }
 }
 
@@ -43,18 +61,7 @@ fn pruned(
         batch_size: Some(batch_size),
         ..Patch::default()
     };
-    let job = PruneJob {
-        model: folder.join("pipeline"),
-        output: output.to_path_buf(),
-        overwrite: false,
-        calibration: Some(folder.join("conditioning.safetensors")),
-        recipe: Recipe::resolve(&patch).unwrap(),
-        sampling: patch,
-        dtype: DType::F32,
-        engine,
-        journal: None,
-        command: Vec::new(),
-    };
+    let job = job(name, patch, engine, output);
     prune(&job, &Silent).unwrap();
     read(output.join("transformer/diffusion_pytorch_model.safetensors"))
 }
@@ -68,7 +75,7 @@ fn zeros_and_differences(a: &HashMap<String, Array>, b: &HashMap<String, Array>)
 }
 
 #[test]
-fn a_whole_job_chooses_the_cpu_engine_s_weights() {
+fn a_whole_job_differs_from_the_cpu_engine_s_at_most_twice_as_much_as_that_from_itself() {
     for (name, pattern) in [("sd35_medium", "unstructured"), ("flux_dev", "2:4")] {
         let folder = tempfile::tempdir().unwrap();
         let gpu = pruned(name, pattern, interpreted(), 2, &folder.path().join("gpu"));
@@ -86,4 +93,21 @@ fn a_whole_job_chooses_the_cpu_engine_s_weights() {
             "{name}: {differing} of {zeros} zeros elsewhere; CPU's own: {own}"
         );
     }
+}
+
+#[test]
+fn a_block_size_that_no_kernel_sweeps_is_refused_before_any_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out");
+    let patch = Patch { sparsity: Some(0.5), block_size: Some(100), ..Patch::default() };
+    let mut job = job("sd35_medium", patch, interpreted(), &output);
+    let refused = prune(&job, &Silent).unwrap_err();
+    assert_eq!(refused.exit_code(), 2);
+    assert!(refused.to_string().contains("16, 32, 64 or 128"), "{refused}");
+    assert!(!output.exists());
+    // Not for the engine of the CPU, nor for a method that does not sweep.
+    job.engine = cpu_engine();
+    assert!(check_sweep(&job.recipe, job.engine.place()).is_ok());
+    let wanda = Patch { method: Some(Method::Wanda), block_size: Some(100), ..Patch::default() };
+    assert!(check_sweep(&Recipe::resolve(&wanda).unwrap(), interpreted().place()).is_ok());
 }

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 #[cfg(feature = "cuda")]
 use crate::error::Error;
 use crate::error::Result;
+use crate::ops::Device;
 
 /// Measures the CUDA engine at the shapes of SD3.5-large and FLUX.1-dev: its kernels beside cuBLASLt, cuSOLVER and
 /// cuSPARSELt, where these are installed, or whole blocks, dense against 2:4 sparse
@@ -20,8 +21,8 @@ pub struct Args {
     #[arg(value_enum, default_value_t = Subject::Kernels)]
     subject: Subject,
     /// The GPU: cuda or cuda:N
-    #[arg(long, value_name = "DEVICE", default_value = "cuda")]
-    device: String,
+    #[arg(long, default_value_t = Device::Cuda(0))]
+    device: Device,
     /// Only these kernels' operations, such as gram
     #[arg(long, value_name = "NAME", num_args = 1..)]
     only: Vec<String>,
@@ -75,12 +76,11 @@ pub fn run(args: &Args, _out: &mut dyn Write) -> Result<()> {
 impl Args {
     /// The number of the GPU.
     fn ordinal(&self) -> Result<usize> {
-        let ordinal = match self.device.strip_prefix("cuda") {
-            Some("") => Some(0),
-            Some(number) => number.strip_prefix(':').and_then(|number| number.parse().ok()),
-            None => None,
-        };
-        ordinal.ok_or_else(|| Error::Usage(format!("--device is `{}`, expected cuda or cuda:N", self.device)))
+        match self.device {
+            Device::Auto => Ok(0),
+            Device::Cuda(ordinal) => Ok(ordinal),
+            Device::Cpu => Err(Error::Usage("--device is `cpu`, expected cuda or cuda:N".into())),
+        }
     }
 
     /// Writes `report` where --json says.

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use obsdiff_kernels::attention::{Stream, attention};
 use obsdiff_kernels::driver::Driver;
-use obsdiff_kernels::pack24::Packed24;
+use obsdiff_kernels::pack24::{Packed24, Refusal, STEP_COLUMNS};
 use obsdiff_kernels::rearrange::{self, copy_rows, strided_copy};
-use obsdiff_kernels::reference::pack24::{Refusal, STEP_COLUMNS as PACKED_COLUMNS};
 use obsdiff_kernels::spmm24::spmm24;
 use obsdiff_kernels::{Device, MatrixMut, elementwise, gemm, normalize};
 
@@ -176,7 +175,7 @@ impl Engine for Cuda {
 
     fn pack24(&self, weight: &Tensor) -> Result<Option<Tensor>> {
         let (_, columns) = weight.dims2()?;
-        if !columns.is_multiple_of(PACKED_COLUMNS) {
+        if !columns.is_multiple_of(STEP_COLUMNS) {
             return Ok(None);
         }
         match Packed24::try_compress(&self.device, matrix(weight)?)? {
