@@ -17,6 +17,7 @@ pub mod job;
 pub mod journal;
 pub mod memory;
 pub mod model;
+pub mod networks;
 pub mod ops;
 pub mod plan;
 pub mod prune;

@@ -104,6 +104,19 @@ impl SafetensorsFile {
         self.convert(name, convert::to_f32, "F32, F16, BF16")
     }
 
+    /// Row `index` of an F32, F16 or BF16 tensor of at least one dimension, widened to `f32`; nothing else is read.
+    ///
+    /// # Errors
+    /// [`Error::TensorMissing`], [`Error::Unsupported`] for other dtypes.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn row_to_f32(&self, name: &str, index: usize) -> Result<Vec<f32>> {
+        let info = self.require(name)?;
+        let row = info.range.len() / info.shape[0];
+        self.convert(name, |bytes, dtype| convert::to_f32(&bytes[index * row..][..row], dtype), "F32, F16, BF16")
+    }
+
     /// An F64, F32, F16 or BF16 tensor widened to `f64`, row-major.
     ///
     /// # Errors

@@ -41,25 +41,44 @@ impl Checkpoint {
     /// [`Error::Missing`] for absent weights or shards; [`Error::Malformed`] for a broken file, or an index
     /// that disagrees with its shards; [`Error::TensorMissing`] for a tensor that only the index knows.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
+        Self::open_named(folder, SINGLE_FILE)
+    }
+
+    /// [`Checkpoint::open`] for weights that are called `single` when they are one file, and `single.index.json` names
+    /// the shards when they are several, such as the `model.safetensors` of a text encoder.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::open`].
+    pub fn open_named(folder: impl AsRef<Path>, single: &str) -> Result<Self> {
         let folder = folder.as_ref();
+        let index = folder.join(format!("{single}.index.json"));
         // diffusers prefers the index too when both are there.
-        if folder.join(INDEX_FILE).is_file() {
-            return Self::open_sharded(folder);
+        if index.is_file() {
+            return Self::open_sharded(folder, index);
         }
-        let single = folder.join(SINGLE_FILE);
+        let single = folder.join(single);
         if !single.is_file() {
             return Err(Error::Missing {
                 path: single,
                 needed_for: format!("as the weights{}", other_weights(folder)),
             });
         }
-        let file = SafetensorsFile::open(single)?;
-        let locations = file.names().map(|name| (name.to_string(), 0)).collect();
-        Ok(Checkpoint { folder: folder.to_path_buf(), shards: vec![file], locations, sharded: false })
+        Self::open_file(single)
     }
 
-    fn open_sharded(folder: &Path) -> Result<Self> {
-        let index_path = folder.join(INDEX_FILE);
+    /// The tensors of one safetensors file.
+    ///
+    /// # Errors
+    /// Those of [`SafetensorsFile::open`].
+    pub fn open_file(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let file = SafetensorsFile::open(path)?;
+        let locations = file.names().map(|name| (name.to_string(), 0)).collect();
+        let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        Ok(Checkpoint { folder, shards: vec![file], locations, sharded: false })
+    }
+
+    fn open_sharded(folder: &Path, index_path: PathBuf) -> Result<Self> {
         let text = std::fs::read(&index_path).map_err(|e| Error::io(&index_path, e))?;
         let index: Index = serde_json::from_slice(&text)
             .map_err(|e| Error::malformed(&index_path, format!("not a valid weights index: {e}")))?;
@@ -79,7 +98,7 @@ impl Checkpoint {
             if !path.is_file() {
                 return Err(Error::Missing {
                     path,
-                    needed_for: format!("as a shard that {INDEX_FILE} names; download it"),
+                    needed_for: format!("as a shard that {} names; download it", index_path.display()),
                 });
             }
             shards.push(SafetensorsFile::open(path)?);
@@ -108,7 +127,7 @@ impl Checkpoint {
             return Err(Error::TensorMissing {
                 path: folder.join(file),
                 tensor: tensor.clone(),
-                hint: format!("{INDEX_FILE} places it there; download both again"),
+                hint: format!("{} places it there; download both again", index_path.display()),
             });
         }
         Ok(Checkpoint { folder: folder.to_path_buf(), shards, locations, sharded: true })
@@ -229,6 +248,14 @@ impl Checkpoint {
     /// [`Error::TensorMissing`], [`Error::Unsupported`] for dtypes other than F32, F16, BF16.
     pub fn to_f32(&self, name: &str) -> Result<Vec<f32>> {
         self.shard(name)?.to_f32(name)
+    }
+
+    /// One row of a tensor; see [`SafetensorsFile::row_to_f32`].
+    ///
+    /// # Errors
+    /// Those of [`SafetensorsFile::row_to_f32`].
+    pub fn row_to_f32(&self, name: &str, index: usize) -> Result<Vec<f32>> {
+        self.shard(name)?.row_to_f32(name, index)
     }
 
     /// Gives the resident pages of a tensor back; see [`SafetensorsFile::release`].
