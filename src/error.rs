@@ -108,6 +108,16 @@ impl Error {
         }
     }
 
+    /// Lack of memory with what had been planned; other errors as they are.
+    pub fn with_plan(self, plan: &str) -> Self {
+        match self {
+            Error::OutOfMemory { what, needed, available, hint } => {
+                Error::OutOfMemory { what, needed, available, hint: format!("{hint}; planned {plan}") }
+            }
+            other => other,
+        }
+    }
+
     /// Shorthand for [`Error::Malformed`].
     pub fn malformed(path: impl AsRef<Path>, problem: impl Into<String>) -> Self {
         Error::Malformed { path: path.as_ref().to_path_buf(), problem: problem.into() }

@@ -8,11 +8,12 @@ use serde_json::json;
 
 use super::sample::create_folder;
 use super::sampling_args::SamplingArgs;
-use super::table::{Align, Table, bytes};
+use super::table::{Align, Table};
 use super::{print, print_json};
 use crate::checkpoint::{Pipeline, write_atomic};
 use crate::conditioning::Conditioning;
 use crate::error::{Error, Result};
+use crate::memory::readable;
 use crate::model::Transformer;
 use crate::model::taps::taps;
 use crate::ops::Tensor;
@@ -150,7 +151,7 @@ fn as_text(comparison: &Comparison, dense: &Outcome, pruned: &Outcome, picture: 
     let mut row = |name: &str, dense: String, pruned: String| table.row([name.to_string(), dense, pruned]);
     let percent = |share: f64| format!("{:.2} %", share * 100.0);
     row("zeros in prunable weights", percent(dense.sparsity), percent(pruned.sparsity));
-    row("transformer", bytes(dense.bytes), bytes(pruned.bytes));
+    row("transformer", readable(dense.bytes), readable(pruned.bytes));
     row("one step", format!("{:.3} s", dense.seconds_per_step), format!("{:.3} s", pruned.seconds_per_step));
     let item = &comparison.per_item;
     let mut text = format!(

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::table::{Align, Table, bytes, count};
+use super::table::{Align, Table, count};
 use crate::checkpoint::config::Architecture;
 use crate::checkpoint::pipeline::Pipeline;
 use crate::error::{Error, Result};
 use crate::job::limit;
-use crate::memory::Size;
+use crate::memory::{Size, readable};
 use crate::plan::{KNOWN_ARCHITECTURES, Plan, Workload, known_architecture, packages, plan};
 use crate::recipe::{Patch, Recipe};
 
@@ -116,8 +116,8 @@ fn text(arch: &Architecture, work: &Workload, plan: &Plan) -> String {
             package.linears.to_string(),
             package.hessians.len().to_string(),
             package.passes.len().to_string(),
-            bytes(package.hessian_bytes),
-            bytes(package.peak_bytes),
+            readable(package.hessian_bytes),
+            readable(package.peak_bytes),
         ]);
     }
     let mut widths: BTreeMap<usize, usize> = BTreeMap::new();
@@ -128,7 +128,7 @@ fn text(arch: &Architecture, work: &Workload, plan: &Plan) -> String {
     let mut hessians = Table::new(&[("columns", right), ("Hessians", right), ("each", right), ("together", right)]);
     for (columns, number) in widths {
         let each = plan.memory.hessian_bytes(columns);
-        hessians.row([columns.to_string(), number.to_string(), bytes(each), bytes(each * number as u64)]);
+        hessians.row([columns.to_string(), number.to_string(), readable(each), readable(each * number as u64)]);
     }
     let mut arithmetic = Table::new(&[("stage", Align::Left), ("operations", Align::Right)]);
     let cost = &plan.arithmetic;
@@ -149,7 +149,7 @@ fn text(arch: &Architecture, work: &Workload, plan: &Plan) -> String {
         arch.class_name(),
         count(plan.parameters as f64),
         count(plan.prunable_parameters as f64),
-        bytes(plan.weight_bytes),
+        readable(plan.weight_bytes),
         work.samples,
         work.num_inference_steps,
         work.branches,
@@ -157,8 +157,8 @@ fn text(arch: &Architecture, work: &Workload, plan: &Plan) -> String {
         work.text_tokens,
         work.batch_size,
         plan.hessians,
-        bytes(plan.hessian_bytes),
+        readable(plan.hessian_bytes),
         plan.memory,
-        bytes(plan.peak_bytes),
+        readable(plan.peak_bytes),
     )
 }

@@ -8,10 +8,10 @@ use serde_json::json;
 
 use super::progress::Bars;
 use super::sampling_args::SamplingArgs;
-use super::table::{Align, Table, bytes, seconds};
+use super::table::{Align, Table, seconds};
 use crate::error::Result;
 use crate::job::{Outcome, PruneJob, prune};
-use crate::memory::Size;
+use crate::memory::{Size, readable};
 use crate::ops::Place;
 use crate::recipe::{Patch, Recipe};
 
@@ -101,8 +101,8 @@ fn summary(outcome: &Outcome, output: &str) -> String {
         stages.row([stage.clone(), seconds(Duration::from_secs_f64(*time))]);
     }
     stages.row(["total".into(), seconds(Duration::from_secs_f64(run.seconds))]);
-    let peak = run.measured_peak_bytes.map_or("not measured".into(), bytes);
-    let planned = bytes(run.planned_peak_bytes);
+    let peak = run.measured_peak_bytes.map_or("not measured".into(), readable);
+    let planned = readable(run.planned_peak_bytes);
     let memory = match run.plan.memory {
         Place::Host => format!("peak memory {peak} (planned {planned})"),
         #[cfg(feature = "cuda")]

@@ -56,18 +56,6 @@ impl fmt::Display for Table {
     }
 }
 
-/// `1.5 GiB`.
-pub fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
-}
-
 /// `12.3 T` for operations and parameters.
 pub fn count(value: f64) -> String {
     const UNITS: [&str; 6] = ["", " k", " M", " G", " T", " P"];

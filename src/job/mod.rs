@@ -90,6 +90,7 @@ fn prune_all(job: &PruneJob, progress: &dyn Progress) -> Result<Outcome> {
     let work = workload(job, &pipeline, calibration.as_ref(), &sampler);
     let packages = cut_packages(job, &pipeline, &work)?;
     let plan = plan::plan(&pipeline.architecture, recipe, &work, &packages);
+    let lacking = |error: Error| error.with_plan(&plan.summary());
     let needed = output_bytes(&pipeline, &checkpoint)?;
     let inputs: Vec<&Path> = std::iter::once(job.model.as_path()).chain(job.calibration.as_deref()).collect();
     let output = OutputFolder::create(&job.output, &inputs, needed, job.overwrite)?;
@@ -104,8 +105,8 @@ fn prune_all(job: &PruneJob, progress: &dyn Progress) -> Result<Outcome> {
     let mut journal = job.journal.as_deref().map(open_journal).transpose()?;
 
     progress.begin("load", 1);
-    let model =
-        Transformer::from_checkpoint(pipeline.architecture.clone(), &checkpoint, job.dtype, job.engine.clone())?;
+    let model = Transformer::from_checkpoint(pipeline.architecture.clone(), &checkpoint, job.dtype, job.engine.clone())
+        .map_err(lacking)?;
     let mut state = State::new(model, &checkpoint);
     progress.advance()?;
     times.load = times.lap();
@@ -124,12 +125,14 @@ fn prune_all(job: &PruneJob, progress: &dyn Progress) -> Result<Outcome> {
             let calibrated = match &calibration {
                 Some(calibration) => {
                     progress.begin(&format!("calibrate{label}"), steps(&sampler, calibration));
-                    Some(calibrate(&state.model, &sampler, calibration, recipe, &taps, &mut times, progress)?)
+                    let calibrated =
+                        calibrate(&state.model, &sampler, calibration, recipe, &taps, &mut times, progress);
+                    Some(calibrated.map_err(lacking)?)
                 }
                 None => None,
             };
             progress.begin(&format!("prune{label}"), taps.len() as u64);
-            state.prune_taps(taps, calibrated, recipe, &mut times.solve, progress)?;
+            state.prune_taps(taps, calibrated, recipe, &mut times.solve, progress).map_err(lacking)?;
         }
         state.end_package()?;
         if let Some(journal) = &mut journal {

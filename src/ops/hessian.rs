@@ -82,6 +82,15 @@ pub trait FactoredHessian: fmt::Debug + Send {
     /// [`Error::Runtime`] for weights of another width; those of the engine.
     fn sweep(&self, weight: Tensor, options: &SweepOptions) -> Result<Swept>;
 
+    /// [`FactoredHessian::sweep`] of several weights that share this Hessian, with the same results; an engine may take
+    /// them in one go. Their patterns are of one kind (unstructured, or one N:M) and their blocks of one size.
+    ///
+    /// # Errors
+    /// Those of [`FactoredHessian::sweep`].
+    fn sweep_all(&self, weights: Vec<(Tensor, SweepOptions)>) -> Result<Vec<Swept>> {
+        weights.into_iter().map(|(weight, options)| self.sweep(weight, &options)).collect()
+    }
+
     /// Gives back the damped Hessian, dead columns with a diagonal of 1 before damping.
     ///
     /// # Errors

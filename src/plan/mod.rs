@@ -10,6 +10,7 @@ use self::memory::Base;
 pub use self::packages::{Package, packages};
 use crate::checkpoint::config::{Architecture, FluxConfig, Sd3Config};
 use crate::checkpoint::shapes::expected_tensors;
+use crate::memory::readable;
 use crate::model::taps::{Stream, Tap, units};
 use crate::ops::Place;
 use crate::recipe::{Recipe, Refine};
@@ -125,6 +126,26 @@ pub struct Plan {
     pub peak_bytes: u64,
     pub packages: Vec<PackagePlan>,
     pub arithmetic: Arithmetic,
+}
+
+impl Plan {
+    /// One line: what the job was to take of its memory.
+    pub fn summary(&self) -> String {
+        let package = |(index, package): (usize, &PackagePlan)| {
+            let passes =
+                if package.passes.len() == 1 { String::new() } else { format!(" in {} passes", package.passes.len()) };
+            format!(
+                "package {}: {} Hessians of {}{passes}, peak {}",
+                index + 1,
+                package.hessians.len(),
+                readable(package.hessian_bytes),
+                readable(package.peak_bytes)
+            )
+        };
+        let packages: Vec<String> = self.packages.iter().enumerate().map(package).collect();
+        let (weights, activations) = (readable(self.weight_bytes), readable(self.activation_bytes));
+        format!("{} memory: weights {weights}, activations {activations}; {}", self.memory, packages.join("; "))
+    }
 }
 
 /// The taps that `recipe` prunes, unit by unit; Linears that it leaves out are gone from their taps.

@@ -137,8 +137,7 @@ pub fn solve(
     times.factor += start.elapsed();
 
     let start = Instant::now();
-    let choose = |layer| choose(layer, &*factored, &diagonal, recipe, engine);
-    let mut chosen = layers.into_iter().map(choose).collect::<Result<Vec<Chosen>>>()?;
+    let mut chosen = choose(layers, &*factored, &diagonal, recipe, engine)?;
     times.sweep += start.elapsed();
 
     let start = Instant::now();
@@ -182,33 +181,56 @@ struct Chosen {
 
 /// Chooses what falls, by the recipe's method, and lets the sweep compensate it.
 fn choose(
-    layer: DenseLayer,
+    layers: Vec<DenseLayer>,
     factored: &dyn FactoredHessian,
     diagonal: &[f32],
     recipe: &Recipe,
     engine: &dyn Engine,
-) -> Result<Chosen> {
-    let DenseLayer { linear, weight: mut dense, stored_as } = layer;
-    let (weight, mask) = match recipe.method {
-        Method::ObsDiff | Method::SparseGpt => {
-            zero_columns(dense.as_mut_slice()?, diagonal.len(), factored.dead());
-            dense = engine.upload(&dense)?;
-            let rounding = if recipe.round_in_sweep { stored_as } else { Rounding::None };
-            let (pattern, block_size, count) = (recipe.pattern, recipe.block_size, recipe.count.into());
-            let swept = factored.sweep(dense.clone(), &SweepOptions { pattern, block_size, count, rounding })?;
-            (swept.weight, swept.mask)
-        }
+) -> Result<Vec<Chosen>> {
+    match recipe.method {
+        Method::ObsDiff | Method::SparseGpt => sweep(layers, factored, recipe, engine),
         Method::Wanda | Method::Magnitude => {
-            let mut weight = dense.clone();
-            let values = weight.as_mut_slice()?;
-            let mask = match recipe.method {
-                Method::Wanda => baselines::wanda(values, diagonal, recipe.pattern),
-                _ => baselines::magnitude(values, diagonal.len(), recipe.pattern),
-            };
-            dense = engine.upload(&dense)?;
-            (engine.upload(&weight)?, mask)
+            layers.into_iter().map(|layer| select(layer, diagonal, recipe, engine)).collect()
         }
+    }
+}
+
+/// By the column sweep, all Linears of the tap together.
+fn sweep(
+    mut layers: Vec<DenseLayer>,
+    factored: &dyn FactoredHessian,
+    recipe: &Recipe,
+    engine: &dyn Engine,
+) -> Result<Vec<Chosen>> {
+    let mut dense = Vec::with_capacity(layers.len());
+    for layer in &mut layers {
+        let columns = layer.weight.dim(1)?;
+        zero_columns(layer.weight.as_mut_slice()?, columns, factored.dead());
+        let rounding = if recipe.round_in_sweep { layer.stored_as } else { Rounding::None };
+        let (pattern, block_size, count) = (recipe.pattern, recipe.block_size, recipe.count.into());
+        dense.push((engine.upload(&layer.weight)?, SweepOptions { pattern, block_size, count, rounding }));
+    }
+    let swept = factored.sweep_all(dense.clone())?;
+    let chosen = layers.into_iter().zip(dense).zip(swept).map(|((layer, (dense, _)), swept)| Chosen {
+        name: layer.linear.name,
+        stored_as: layer.stored_as,
+        dense,
+        weight: swept.weight,
+        mask: swept.mask,
+    });
+    Ok(chosen.collect())
+}
+
+/// By a score of each weight alone; the others stay as they are.
+fn select(layer: DenseLayer, diagonal: &[f32], recipe: &Recipe, engine: &dyn Engine) -> Result<Chosen> {
+    let DenseLayer { linear, weight: dense, stored_as } = layer;
+    let mut weight = dense.clone();
+    let values = weight.as_mut_slice()?;
+    let mask = match recipe.method {
+        Method::Wanda => baselines::wanda(values, diagonal, recipe.pattern),
+        _ => baselines::magnitude(values, diagonal.len(), recipe.pattern),
     };
+    let (dense, weight) = (engine.upload(&dense)?, engine.upload(&weight)?);
     Ok(Chosen { name: linear.name, stored_as, dense, weight, mask })
 }
 

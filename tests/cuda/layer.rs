@@ -3,7 +3,7 @@
 use half::bf16;
 use obsdiff::calibration::TapHessian;
 use obsdiff::model::taps::{Linear, Stream, Tap};
-use obsdiff::ops::{CountRule, Engine, Pattern, Rounding, Symmetric, Tensor, cpu_engine};
+use obsdiff::ops::{CountRule, Engine, NM, Pattern, Rounding, Sparsity, SweepOptions, Symmetric, Tensor, cpu_engine};
 use obsdiff::prune::{DenseLayer, PrunedLayer, SolveTimes, solve};
 use obsdiff::recipe::{Patch, Recipe};
 use obsdiff_kernels::interpreted::Interpreted;
@@ -12,8 +12,8 @@ use obsdiff_kernels::spmm24::spmm24;
 use obsdiff_kernels::{Buffer, Matrix, MatrixMut};
 
 use super::interpreted;
-use super::support::assert_close;
 use super::support::layers::{Case, cases};
+use super::support::{assert_close, noises};
 
 #[test]
 fn hessians_match_official() {
@@ -37,6 +37,41 @@ fn masks_and_weights_match_official() {
         assert_close(&case.name, &weight, expected, 1e-5);
         let removed_is_zero = mask.as_slice().iter().zip(&weight).all(|(&keep, &w)| keep || w == 0.0);
         assert!(removed_is_zero, "{}: the mask names a nonzero weight", case.name);
+    }
+}
+
+#[test]
+fn weights_that_share_a_hessian_are_swept_together_as_one_by_one() {
+    let half = |rounding, sparsity| SweepOptions {
+        pattern: Pattern::Unstructured(Sparsity::new(sparsity).unwrap()),
+        block_size: 64,
+        count: CountRule::Exact,
+        rounding,
+    };
+    let two_four = |rounding| SweepOptions { pattern: Pattern::NM(NM::new(2, 4).unwrap()), ..half(rounding, 0.5) };
+    let groups = [
+        vec![(48, half(Rounding::None, 0.5)), (7, half(Rounding::BF16, 0.25)), (129, half(Rounding::F16, 0.75))],
+        vec![(33, two_four(Rounding::BF16)), (64, two_four(Rounding::None))],
+    ];
+    let (engine, columns) = (interpreted(), 200);
+    let mut hessian = engine.hessian(columns).unwrap();
+    let inputs = Tensor::from_vec(noises(3, 2 * columns * columns), [1, 2 * columns, columns]).unwrap();
+    hessian.add(&engine.upload(&inputs).unwrap(), 1.0).unwrap();
+    let factored = hessian.factor(0.01).unwrap();
+    for group in groups {
+        let weight = |&(rows, options): &(usize, SweepOptions)| {
+            let values = Tensor::from_vec(noises(rows as u64, rows * columns), [rows, columns]).unwrap();
+            (engine.upload(&values).unwrap(), options)
+        };
+        let together = factored.sweep_all(group.iter().map(weight).collect()).unwrap();
+        assert_eq!(together.len(), group.len());
+        for (layer, together) in group.iter().zip(together) {
+            let (weight, options) = weight(layer);
+            let alone = factored.sweep(weight, &options).unwrap();
+            assert_eq!(together.mask, alone.mask, "{layer:?}");
+            assert_eq!(together.weight.to_vec().unwrap(), alone.weight.to_vec().unwrap(), "{layer:?}");
+            assert_eq!(together.damped_loss, alone.damped_loss, "{layer:?}");
+        }
     }
 }
 

@@ -276,6 +276,8 @@ fn too_little_memory_is_refused_with_the_numbers() {
     // Somebody else took the memory after the plan was made.
     let refusal = ALL.run(&output, &Stages::of(Counting::new(1 << 20))).unwrap_err();
     assert_eq!(refusal.exit_code(), 5, "{refusal}");
-    assert!(refusal.to_string().contains("--max-vram"), "{refusal}");
+    let text = refusal.to_string();
+    assert!(text.contains("--max-vram") && text.contains("planned GPU memory: weights"), "{text}");
+    assert!(text.contains("package 1: ") && text.contains(" Hessians of "), "{text}");
     assert!(!output.exists());
 }

@@ -14,7 +14,8 @@ use super::values::{Values, owned};
 use crate::error::Result;
 use crate::ops::tensor::refuse;
 use crate::ops::{
-    FactorError, FactoredHessian, FullHessian, Hessian, Mask, Pattern, Rounding, SweepOptions, Swept, Symmetric, Tensor,
+    FactorError, FactoredHessian, FullHessian, Hessian, Mask, NM, Pattern, Rounding, SweepOptions, Swept, Symmetric,
+    Tensor,
 };
 
 /// Sums of inputs.
@@ -112,44 +113,57 @@ impl FactoredHessian for Factored {
     }
 
     fn sweep(&self, weight: Tensor, options: &SweepOptions) -> Result<Swept> {
-        let columns = self.hessian.size();
-        let rows = rows_of(&weight, columns)?.rows();
-        let counts = match options.pattern {
-            Pattern::Unstructured(sparsity) => (0..columns)
-                .step_by(options.block_size)
-                .map(|start| {
-                    let end = columns.min(start + options.block_size);
-                    options.count.block_count(sparsity, rows, start, end)
-                })
-                .collect(),
-            Pattern::NM(_) => Vec::new(),
-        };
-        let counts = [counts];
-        let rounding = match options.rounding {
-            Rounding::None => sweep::Rounding::None,
-            Rounding::F16 => sweep::Rounding::F16,
-            Rounding::BF16 => sweep::Rounding::BF16,
-        };
+        let mut swept = self.sweep_all(vec![(weight, *options)])?;
+        swept.pop().ok_or_else(|| refuse("sweep: no result for its only weights".into()))
+    }
+
+    fn sweep_all(&self, weights: Vec<(Tensor, SweepOptions)>) -> Result<Vec<Swept>> {
+        let Some(&(_, first)) = weights.first() else { return Ok(Vec::new()) };
+        let (columns, block_size) = (self.hessian.size(), first.block_size);
+        let rows =
+            weights.iter().map(|(weight, _)| Ok(rows_of(weight, columns)?.rows())).collect::<Result<Vec<_>>>()?;
+        let segments: Vec<SweepSegment> = rows
+            .iter()
+            .zip(&weights)
+            .map(|(&rows, (_, options))| SweepSegment { rows, rounding: rounding(options.rounding) })
+            .collect();
+        let counts = rows.iter().zip(&weights).map(|(&rows, (_, options))| block_counts(options, rows, columns));
+        let counts: Vec<Vec<usize>> = counts.collect();
+        let same = |options: &SweepOptions| options.block_size == block_size && kind(options) == kind(&first);
+        if !weights.iter().all(|(_, options)| same(options)) {
+            return Err(refuse("sweep: patterns of several kinds or blocks of several sizes at once".into()));
+        }
         let input = SweepInput {
             factor: &self.factor.triangle,
             inverses: &self.factor.inverses,
             dead: &self.factor.dead,
-            segments: &[SweepSegment { rows, rounding }],
-            selection: match options.pattern {
+            segments: &segments,
+            selection: match first.pattern {
                 Pattern::Unstructured(_) => Selection::Unstructured { counts: &counts },
                 Pattern::NM(nm) => Selection::NM { keep: nm.keep(), of: nm.of() },
             },
-            block_size: options.block_size,
+            block_size,
         };
-        let (shape, mut values) = weight.into_gpu_values()?;
+        let stacked = Tensor::cat(&weights.iter().map(|(weight, _)| weight).collect::<Vec<_>>(), 0)?;
+        drop(weights);
+        let (shape, mut values) = stacked.into_gpu_values()?;
         let Values::F32(buffer) = &mut values else { return Err(refuse("sweep: weights are not f32".into())) };
         let swept = sweep::sweep(self.engine.device(), owned(buffer)?, &input)?;
-        let mut mask = Mask::all(rows, columns);
-        for (keep, flag) in mask.as_mut_slice().iter_mut().zip(swept.mask.to_vec()?) {
-            *keep = flag != 0;
+        let flags = swept.mask.to_vec()?;
+        drop(swept.mask);
+        let stacked = self.engine.tensor(values, &shape);
+        let mut start = 0;
+        let mut results = Vec::with_capacity(rows.len());
+        for (&rows, damped_loss) in rows.iter().zip(swept.damped_loss) {
+            let mut mask = Mask::all(rows, columns);
+            for (keep, &flag) in mask.as_mut_slice().iter_mut().zip(&flags[start * columns..]) {
+                *keep = flag != 0;
+            }
+            let weight = if rows == shape[0] { stacked.clone() } else { stacked.narrow(0, start, rows)? };
+            results.push(Swept { weight, mask, damped_loss });
+            start += rows;
         }
-        let weight = self.engine.tensor(values, &shape);
-        Ok(Swept { weight, mask, damped_loss: swept.damped_loss.iter().sum() })
+        Ok(results)
     }
 
     fn into_damped(self: Box<Self>) -> Result<Box<dyn FullHessian>> {
@@ -160,6 +174,31 @@ impl FactoredHessian for Factored {
         hessian.set_diagonal(&diagonal)?;
         Ok(Box::new(Full { engine, hessian }))
     }
+}
+
+/// Of the kernels.
+fn rounding(rounding: Rounding) -> sweep::Rounding {
+    match rounding {
+        Rounding::None => sweep::Rounding::None,
+        Rounding::F16 => sweep::Rounding::F16,
+        Rounding::BF16 => sweep::Rounding::BF16,
+    }
+}
+
+/// The group of an N:M pattern; `None` for an unstructured one.
+fn kind(options: &SweepOptions) -> Option<NM> {
+    match options.pattern {
+        Pattern::Unstructured(_) => None,
+        Pattern::NM(nm) => Some(nm),
+    }
+}
+
+/// How many weights an unstructured pattern takes from each block of columns.
+fn block_counts(options: &SweepOptions, rows: usize, columns: usize) -> Vec<usize> {
+    let Pattern::Unstructured(sparsity) = options.pattern else { return Vec::new() };
+    let starts = (0..columns).step_by(options.block_size);
+    let block = |start| (start, columns.min(start + options.block_size));
+    starts.map(block).map(|(start, end)| options.count.block_count(sparsity, rows, start, end)).collect()
 }
 
 /// A Hessian whose lower triangle stands for both.
@@ -204,15 +243,16 @@ pub fn hessian_bytes(columns: usize) -> u64 {
 }
 
 /// Device bytes that solving a tap takes at most beside its Hessian. First the factor, then beside what stays of it
-/// the dense weights of its Linears, each `[rows, columns]`, their pruned copies and the sweep of the largest; at last
-/// these weights with what the refinement and the measurement of the largest need.
+/// the dense weights of its Linears, each `[rows, columns]`, their stacked copy and its sweep, which is more than the
+/// same weights once more when the stack is cut; at last the dense and pruned weights with what the refinement and the
+/// measurement of the largest need.
 pub fn solve_bytes(rows: &[usize], columns: usize, block_size: usize, refined: bool) -> u64 {
     let float = size_of::<f32>() as u64;
     let weights = 2 * float * (rows.iter().sum::<usize>() * columns) as u64;
     let largest = rows.iter().copied().max().unwrap_or(0);
     let mask = (largest * columns) as u64;
     let kept = factor_bytes(columns) - factor_scratch_bytes(columns);
-    let sweep = kept + weights + sweep_bytes(&[largest], columns, block_size);
+    let sweep = kept + weights + sweep_bytes(rows, columns, block_size);
     let refine = if refined { weights + mask + refine_bytes(largest, columns) } else { 0 };
     let measure = weights + energy_bytes(largest, columns);
     factor_bytes(columns).max(sweep).max(refine).max(measure)
