@@ -95,6 +95,11 @@ fn variant(element: Element, head_dim: usize) -> Variant {
     }
 }
 
+/// Whether there is a kernel for heads of this many channels.
+pub fn takes_head_dim(head_dim: usize) -> bool {
+    (1..=MAX_HEAD_DIM).contains(&head_dim) && head_dim.is_multiple_of(HEAD_DIM_STEP)
+}
+
 /// For every stream, batch row and head: out = softmax(q k^T / sqrt(head_dim)) v over the keys of all streams, one
 /// stream after the other. All tensors have one format; 16-bit inputs are multiplied on tensor cores, 32-bit ones in
 /// float32 accuracy; softmax and sums are f32.
@@ -108,7 +113,7 @@ pub fn attention(device: &Device, streams: &mut [Stream], batch: usize, head_dim
     if streams.len() > MAX_STREAMS {
         return refuse(format!("{} streams, at most {MAX_STREAMS} attend together", streams.len()));
     }
-    if head_dim == 0 || head_dim > MAX_HEAD_DIM || !head_dim.is_multiple_of(HEAD_DIM_STEP) {
+    if !takes_head_dim(head_dim) {
         return refuse(format!(
             "heads of {head_dim} channels, expected a multiple of {HEAD_DIM_STEP} up to {MAX_HEAD_DIM}"
         ));

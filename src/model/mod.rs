@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use crate::checkpoint::config::Architecture;
 use crate::checkpoint::{Checkpoint, Pipeline};
-use crate::error::Result;
-use crate::ops::{DType, Engine, Tensor};
+use crate::error::{Error, Result};
+use crate::ops::{DType, Engine, Place, Tensor};
 use pass::Pass;
 use weights::Weights;
 
@@ -78,13 +78,15 @@ impl Transformer {
     ///
     /// # Errors
     /// Those of `read` and of the engine; [`crate::Error::NonFinite`] for a tensor that holds NaN or infinity, or
-    /// that overflows in `dtype`. Checking shapes is the reader's task.
+    /// that overflows in `dtype`; [`crate::Error::Unsupported`] for heads that the engine has no attention for. Checking
+    /// shapes is the reader's task.
     pub fn load(
         architecture: Architecture,
         dtype: DType,
         engine: Arc<dyn Engine>,
         read: &mut ReadTensor,
     ) -> Result<Self> {
+        check_heads(&architecture, engine.place())?;
         let weights = Weights::load(&weights::tensor_names(&architecture), dtype, &*engine, read)?;
         Ok(Transformer { architecture, weights, engine })
     }
@@ -201,4 +203,20 @@ impl Transformer {
     pub fn bytes(&self) -> usize {
         self.weights.bytes()
     }
+}
+
+/// Refuses, before anything is read, heads that the engine whose memory is `place` does not compute.
+fn check_heads(architecture: &Architecture, place: Place) -> Result<()> {
+    let channels = match architecture {
+        Architecture::Sd3(config) => config.attention_head_dim,
+        Architecture::Flux(config) => config.attention_head_dim,
+    };
+    if place.attends_heads_of(channels) {
+        return Ok(());
+    }
+    Err(Error::Unsupported {
+        what: "attention_head_dim on a GPU".into(),
+        found: channels.to_string(),
+        supported: "multiples of 8 up to 128; --device cpu takes any".into(),
+    })
 }

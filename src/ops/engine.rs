@@ -39,6 +39,15 @@ impl Place {
             Place::Gpu => obsdiff_kernels::sweep::takes_block_size(columns),
         }
     }
+
+    /// Whether its engine computes attention with heads of this many channels.
+    pub fn attends_heads_of(self, channels: usize) -> bool {
+        match self {
+            Place::Host => channels > 0,
+            #[cfg(feature = "cuda")]
+            Place::Gpu => obsdiff_kernels::attention::takes_head_dim(channels),
+        }
+    }
 }
 
 impl fmt::Display for Place {

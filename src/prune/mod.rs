@@ -134,10 +134,12 @@ pub fn solve(
 
     let start = Instant::now();
     let factored = factor_damped(hessian, recipe.dampening, &mut health)?;
+    engine.synchronize()?;
     times.factor += start.elapsed();
 
     let start = Instant::now();
     let mut chosen = choose(layers, &*factored, &diagonal, recipe, engine)?;
+    engine.synchronize()?;
     times.sweep += start.elapsed();
 
     let start = Instant::now();
@@ -149,6 +151,7 @@ pub fn solve(
         };
         chosen = chosen.into_iter().map(refine).collect::<Result<_>>()?;
     }
+    engine.synchronize()?;
     times.refine += start.elapsed();
 
     let start = Instant::now();
@@ -164,6 +167,7 @@ pub fn solve(
         let relative_error = Some(if output > 0.0 { lost.max(0.0) / output } else { 0.0 });
         pruned.push(PrunedLayer { name: layer.name, weight, mask: layer.mask, relative_error });
     }
+    engine.synchronize()?;
     times.error += start.elapsed();
     Ok((pruned, health))
 }

@@ -1,6 +1,7 @@
 //! Forward passes of every architecture.
 
 use obsdiff::checkpoint::Pipeline;
+use obsdiff::checkpoint::config::{Architecture, Sd3Config};
 use obsdiff::model::{ForwardInput, NoObserver, Transformer};
 use obsdiff::ops::{DType, Engine, Tensor};
 
@@ -57,5 +58,20 @@ fn sixteen_bit_activations_stay_near_diffusers() {
             assert!(error <= bound, "{name} in {dtype}: output off by {error:e}");
             assert!(error > 1e-5, "{name} in {dtype}: as exact as float32, so nothing was rounded");
         }
+    }
+}
+
+#[test]
+fn heads_without_a_kernel_are_refused_before_any_weight_is_read() {
+    for channels in [0, 20, 136] {
+        let architecture = Architecture::Sd3(Sd3Config { attention_head_dim: channels, ..Sd3Config::default() });
+        let read = &mut |name: &str| panic!("read `{name}`");
+        let refusal = match Transformer::load(architecture, DType::F32, interpreted(), read) {
+            Ok(_) => panic!("heads of {channels} channels were taken"),
+            Err(refusal) => refusal,
+        };
+        assert_eq!(refusal.exit_code(), 3, "{refusal}");
+        let text = refusal.to_string();
+        assert!(text.contains("attention_head_dim") && text.contains(&channels.to_string()), "{text}");
     }
 }
