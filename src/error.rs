@@ -73,6 +73,9 @@ pub enum Error {
     /// The GPU refused a call, or a kernel failed on it (exit code 1).
     #[error("{0}; `obsdiff self-test` checks every kernel on this GPU")]
     Gpu(String),
+    /// A model that could not be had from the hub or its cache (exit code 3, or 5 for a full disk).
+    #[error(transparent)]
+    Hub(#[from] crate::hub::HubError),
     /// The user interrupted the run (exit code 130).
     #[error("interrupted; no output was written{}", if *.journaled { ", run the same command again to go on where it stopped" } else { " (with --journal an interrupted job can go on later)" })]
     Interrupted { journaled: bool },
@@ -93,6 +96,7 @@ impl Error {
             | Error::Io { .. } => 3,
             Error::NonFinite { .. } | Error::NotPositiveDefinite { .. } | Error::NoCalibrationData { .. } => 4,
             Error::DiskFull { .. } | Error::NotEnoughSpace { .. } | Error::OutOfMemory { .. } => 5,
+            Error::Hub(error) => error.exit_code(),
             Error::Interrupted { .. } => 130,
         }
     }

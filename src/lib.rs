@@ -12,6 +12,7 @@ pub mod cli;
 pub mod conditioning;
 pub mod doctor;
 pub mod error;
+pub mod hub;
 pub mod inspect;
 pub mod job;
 pub mod journal;

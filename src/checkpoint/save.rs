@@ -164,7 +164,8 @@ fn is_transformer_extra(name: &str) -> bool {
     !WEIGHTS.iter().any(|ending| name.ends_with(ending)) && ![CONFIG, REPORT_FILE, RECIPE_FILE].contains(&name)
 }
 
-fn is_licence(name: &str) -> bool {
+/// A licence or a notice beside a model, which goes with every copy.
+pub fn is_licence(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     name.starts_with("LICENSE") || name.starts_with("LICENCE") || name.starts_with("NOTICE")
 }

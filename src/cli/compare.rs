@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
+use super::model_arg::ModelArg;
 use super::sample::create_folder;
 use super::sampling_args::SamplingArgs;
 use super::table::{Align, Table};
@@ -13,6 +14,7 @@ use super::{print, print_json};
 use crate::checkpoint::{Pipeline, write_atomic};
 use crate::conditioning::Conditioning;
 use crate::error::{Error, Result};
+use crate::hub::Part;
 use crate::memory::readable;
 use crate::model::Transformer;
 use crate::model::taps::taps;
@@ -26,10 +28,10 @@ use crate::sampling::{NoProbe, Sampler};
 pub struct Args {
     /// The pipeline folder of the dense model
     #[arg(value_name = "DENSE")]
-    dense: PathBuf,
+    dense: ModelArg,
     /// The pipeline folder of the pruned model
     #[arg(value_name = "PRUNED")]
-    pruned: PathBuf,
+    pruned: ModelArg,
     /// A safetensors file with prompt_embeds, pooled_prompt_embeds, their negative_ counterparts, latents
     #[arg(long, value_name = "FILE")]
     conditioning: PathBuf,
@@ -68,13 +70,13 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
         return Err(Error::OutputExists { path: path.clone() });
     }
     let engine = args.sampling.engine()?;
-    let (dense, pruned) = (Pipeline::open(&args.dense)?, Pipeline::open(&args.pruned)?);
+    let (dense, pruned) =
+        (args.dense.open(&[Part::Transformer, Part::Trajectory])?, args.pruned.open(&[Part::Transformer])?);
     if dense.architecture != pruned.architecture {
         return Err(Error::Usage(format!(
             "{} and {} have different configurations, so the same prompts mean different things; compare a model with \
              its pruned copy",
-            args.dense.display(),
-            args.pruned.display()
+            args.dense, args.pruned
         )));
     }
     // Both run with the dense model's schedule: a pruned copy of the transformer alone has none.

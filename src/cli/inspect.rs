@@ -1,9 +1,10 @@
 //! `obsdiff inspect`: what a model folder or a safetensors file holds.
 
 use std::io::Write;
-use std::path::PathBuf;
 
+use super::model_arg::ModelArg;
 use crate::error::Result;
+use crate::hub::Part;
 use crate::inspect::{Inspection, inspect};
 
 /// Shows sizes, dtypes, and how sparse each prunable Linear is.
@@ -11,7 +12,7 @@ use crate::inspect::{Inspection, inspect};
 pub struct Args {
     /// A diffusers pipeline folder, a transformer folder, or a safetensors file
     #[arg(value_name = "MODEL|FILE")]
-    path: PathBuf,
+    path: ModelArg,
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
@@ -22,7 +23,7 @@ pub struct Args {
 /// # Errors
 /// Those of [`inspect`], or a failure to print.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
-    let inspection = inspect(&args.path)?;
+    let inspection = inspect(&args.path.resolve(&[Part::Transformer])?)?;
     if args.json {
         return super::print_json(out, &serde_json::json!(inspection));
     }

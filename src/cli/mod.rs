@@ -5,6 +5,7 @@ mod compare;
 mod doctor;
 mod inspect;
 mod layer;
+mod model_arg;
 mod plan;
 mod progress;
 mod prune;

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::model_arg::ModelArg;
 use super::table::{Align, Table, count};
 use crate::checkpoint::config::Architecture;
 use crate::checkpoint::pipeline::Pipeline;
 use crate::error::{Error, Result};
+use crate::hub::Part;
 use crate::job::limit;
 use crate::memory::{Size, readable};
 use crate::plan::{KNOWN_ARCHITECTURES, Plan, Workload, known_architecture, packages, plan};
@@ -20,7 +22,7 @@ use crate::recipe::{Patch, Recipe};
 pub struct Args {
     /// Model folder; only its configurations are read.
     #[arg(required_unless_present = "arch", conflicts_with = "arch")]
-    model: Option<PathBuf>,
+    model: Option<ModelArg>,
     /// A published model instead: flux.1-dev, flux.1-schnell, sd3-medium, sd3.5-medium, sd3.5-large.
     #[arg(long, value_name = "NAME")]
     arch: Option<String>,
@@ -73,7 +75,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     let patch = args.sampling.over(flags.over(file));
     let recipe = Recipe::resolve(&patch)?;
     let pipeline = match (&args.model, &args.arch) {
-        (Some(model), _) => Pipeline::open(model)?,
+        (Some(model), _) => model.open(&[Part::Trajectory])?,
         (None, name) => {
             let name = name.as_deref().unwrap_or_default();
             let unknown = || Error::Usage(format!("--arch {name} is not one of {}", KNOWN_ARCHITECTURES.join(", ")));

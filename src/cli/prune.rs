@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::model_arg::ModelArg;
 use super::progress::Bars;
 use super::sampling_args::SamplingArgs;
 use super::table::{Align, Table, seconds};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::hub::Part;
 use crate::job::{Outcome, PruneJob, prune};
 use crate::memory::{Size, readable};
 use crate::ops::Place;
@@ -19,7 +21,7 @@ use crate::recipe::{Patch, Recipe};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Model folder: a diffusers pipeline (model_index.json) or a transformer alone (config.json).
-    model: PathBuf,
+    model: ModelArg,
     /// Output folder.
     #[arg(short, long, value_name = "FOLDER")]
     output: PathBuf,
@@ -56,12 +58,16 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     let file = args.recipe.as_deref().map(Patch::read).transpose()?.unwrap_or_default();
     let flags = Patch { max_vram: args.max_vram, ..args.patch.clone() };
     let patch = args.sampling.over(flags.over(file));
+    let recipe = Recipe::resolve(&patch)?;
+    if args.output.exists() && !args.overwrite {
+        return Err(Error::OutputExists { path: args.output.clone() });
+    }
     let job = PruneJob {
-        model: args.model.clone(),
+        model: args.model.resolve(&[Part::Everything])?,
         output: args.output.clone(),
         overwrite: args.overwrite,
         calibration: args.calibration.clone(),
-        recipe: Recipe::resolve(&patch)?,
+        recipe,
         sampling: patch,
         dtype: args.sampling.weight_dtype(),
         engine,

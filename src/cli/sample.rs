@@ -6,11 +6,13 @@ use std::time::Instant;
 
 use serde_json::json;
 
+use super::model_arg::ModelArg;
 use super::sampling_args::SamplingArgs;
 use super::{print, print_json};
-use crate::checkpoint::{Pipeline, TensorOut, write_atomic, write_safetensors};
+use crate::checkpoint::{TensorOut, write_atomic, write_safetensors};
 use crate::conditioning::Conditioning;
 use crate::error::{Error, Result};
+use crate::hub::Part;
 use crate::model::{Observer, Transformer};
 use crate::ops::{DType, Engine, Tensor};
 use crate::report::grid::{self, Colours};
@@ -21,7 +23,7 @@ use crate::sampling::Probe;
 pub struct Args {
     /// A diffusers pipeline folder
     #[arg(value_name = "MODEL")]
-    model: PathBuf,
+    model: ModelArg,
     /// A safetensors file with prompt_embeds, pooled_prompt_embeds, their negative_ counterparts, latents
     #[arg(long, value_name = "FILE")]
     conditioning: PathBuf,
@@ -57,7 +59,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     if args.sparse {
         check_sparse(&*engine, args.sampling.weight_dtype())?;
     }
-    let pipeline = Pipeline::open(&args.model)?;
+    let pipeline = args.model.open(&[Part::Transformer, Part::Trajectory])?;
     let sampler = args.sampling.sampler(&pipeline)?;
     let conditioning = Conditioning::open(&args.conditioning, &pipeline.architecture)?;
     sampler.check(&pipeline.architecture, &conditioning)?;

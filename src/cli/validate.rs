@@ -1,19 +1,20 @@
 //! `obsdiff validate`: opens a written model again and checks it.
 
 use std::io::Write;
-use std::path::PathBuf;
 
+use super::model_arg::ModelArg;
 use crate::error::{Error, Result};
+use crate::hub::Part;
 use crate::validate::{Validation, validate};
 
 /// Checks that a model is whole and that its pruning is what its report claims.
 #[derive(clap::Args)]
 pub struct Args {
     /// The model folder to check
-    out: PathBuf,
+    out: ModelArg,
     /// The model that it was pruned from: everything else must be unchanged
     #[arg(long, value_name = "MODEL")]
-    against: Option<PathBuf>,
+    against: Option<ModelArg>,
     /// Print one JSON object instead of a list
     #[arg(long)]
     json: bool,
@@ -24,7 +25,8 @@ pub struct Args {
 /// # Errors
 /// [`Error::CheckFailed`] if a check does not hold, those of [`validate`], or a failure to print.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
-    let validation = validate(&args.out, args.against.as_deref())?;
+    let against = args.against.as_ref().map(|model| model.resolve(&[Part::Transformer])).transpose()?;
+    let validation = validate(&args.out.resolve(&[Part::Transformer, Part::Report])?, against.as_deref())?;
     if args.json {
         super::print_json(out, &serde_json::json!(validation))?;
     } else {
@@ -33,7 +35,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     if validation.failed > 0 {
         return Err(Error::CheckFailed(format!(
             "{}: {} of {} checks failed",
-            args.out.display(),
+            args.out,
             validation.failed,
             validation.checks.len()
         )));
