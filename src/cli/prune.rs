@@ -10,6 +10,7 @@ use super::model_arg::ModelArg;
 use super::progress::Bars;
 use super::sampling_args::SamplingArgs;
 use super::table::{Align, Table, seconds};
+use crate::checkpoint::Layout;
 use crate::error::{Error, Result};
 use crate::hub::Part;
 use crate::job::{Outcome, PruneJob, prune};
@@ -17,10 +18,33 @@ use crate::memory::{Size, readable};
 use crate::ops::Place;
 use crate::recipe::{Patch, Recipe};
 
-/// Prunes a diffusers checkpoint in one shot and writes one that loads back
+/// The layout of what is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum OutputLayout {
+    /// That of the model
+    Auto,
+    /// A folder that diffusers opens
+    Diffusers,
+    /// One safetensors file with the original names, as ComfyUI reads it
+    Original,
+}
+
+impl OutputLayout {
+    /// `None`: that of the model.
+    fn layout(self) -> Option<Layout> {
+        match self {
+            OutputLayout::Auto => None,
+            OutputLayout::Diffusers => Some(Layout::Diffusers),
+            OutputLayout::Original => Some(Layout::Original),
+        }
+    }
+}
+
+/// Prunes a checkpoint in one shot and writes one that loads back
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Model folder: a diffusers pipeline (model_index.json) or a transformer alone (config.json).
+    /// Model: a diffusers pipeline folder (model_index.json), a transformer folder (config.json), or one safetensors
+    /// file in the original SD3 or FLUX layout.
     model: ModelArg,
     /// Output folder.
     #[arg(short, long, value_name = "FOLDER")]
@@ -44,6 +68,9 @@ pub struct Args {
     /// command is run again; it is removed when the job is done.
     #[arg(long, value_name = "FOLDER")]
     journal: Option<PathBuf>,
+    /// Layout of the output.
+    #[arg(long, value_enum, value_name = "LAYOUT", default_value_t = OutputLayout::Auto)]
+    output_layout: OutputLayout,
     /// Replace an existing output folder.
     #[arg(long)]
     overwrite: bool,
@@ -66,6 +93,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
         model: args.model.resolve(&[Part::Everything])?,
         output: args.output.clone(),
         overwrite: args.overwrite,
+        layout: args.output_layout.layout(),
         calibration: args.calibration.clone(),
         recipe,
         sampling: patch,

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use self::state::State;
 use self::times::Times;
 use crate::calibration::{Calibrator, TapHessian};
-use crate::checkpoint::save::{RECIPE_FILE, REPORT_FILE, output_bytes};
-use crate::checkpoint::{OutputFolder, Pipeline, copy_components, save_like, write_atomic, write_config};
+use crate::checkpoint::save::{RECIPE_FILE, REPORT_FILE};
+use crate::checkpoint::{Layout, ModelWriter, OutputFolder, Pipeline, write_atomic};
 use crate::conditioning::Conditioning;
 use crate::error::{Error, Result};
 use crate::journal::{Journal, fingerprint};
@@ -30,6 +30,8 @@ pub struct PruneJob {
     pub model: PathBuf,
     pub output: PathBuf,
     pub overwrite: bool,
+    /// The layout of the output; `None`: that of the model.
+    pub layout: Option<Layout>,
     /// Embeddings to calibrate with; needed by every method but plain magnitude.
     pub calibration: Option<PathBuf>,
     pub recipe: Recipe,
@@ -91,7 +93,8 @@ fn prune_all(job: &PruneJob, progress: &dyn Progress) -> Result<Outcome> {
     let packages = cut_packages(job, &pipeline, &work)?;
     let plan = plan::plan(&pipeline.architecture, recipe, &work, &packages);
     let lacking = |error: Error| error.with_plan(&plan.summary());
-    let needed = output_bytes(&pipeline, &checkpoint)?;
+    let writer = ModelWriter::new(&pipeline, &checkpoint, job.layout)?;
+    let needed = writer.bytes()?;
     let inputs: Vec<&Path> = std::iter::once(job.model.as_path()).chain(job.calibration.as_deref()).collect();
     let output = OutputFolder::create(&job.output, &inputs, needed, job.overwrite)?;
 
@@ -143,13 +146,10 @@ fn prune_all(job: &PruneJob, progress: &dyn Progress) -> Result<Outcome> {
 
     progress.begin("save", 1);
     let report = state.report(job, &pipeline, &sampler, calibration.as_ref(), plan.packages.len());
-    copy_components(&pipeline, output.path())?;
-    let transformer = pipeline.transformer_in(output.path());
-    save_like(&checkpoint, &transformer, |name| state.replacement(name))?;
-    write_config(&pipeline, &transformer, report.config_entry())?;
+    writer.save(output.path(), report.config_entry(), |name| state.replacement(name))?;
     write_json(&output.path().join(REPORT_FILE), &report)?;
     write_atomic(output.path().join(RECIPE_FILE), report.recipe.to_toml().as_bytes())?;
-    write_atomic(output.path().join("README.md"), model_card(&report).as_bytes())?;
+    write_atomic(output.path().join("README.md"), model_card(&report, writer.layout()).as_bytes())?;
     times.save = times.lap();
     let run = times.report(job, plan);
     write_json(&output.path().join(RUN_FILE), &run)?;
