@@ -20,7 +20,7 @@ use crate::recipe::{Patch, Recipe};
 /// Shows packages, Hessians, memory and arithmetic of a pruning job from configurations alone
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Model folder; only its configurations are read.
+    /// Model: a diffusers folder, or a safetensors file in the original layout; weights are not read.
     #[arg(required_unless_present = "arch", conflicts_with = "arch")]
     model: Option<ModelArg>,
     /// A published model instead: flux.1-dev, flux.1-schnell, sd3-medium, sd3.5-medium, sd3.5-large.

@@ -10,7 +10,7 @@ use crate::validate::{Validation, validate};
 /// Checks that a model is whole and that its pruning is what its report claims.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The model folder to check
+    /// The model to check: a folder, or a file in the original layout
     out: ModelArg,
     /// The model that it was pruned from: everything else must be unchanged
     #[arg(long, value_name = "MODEL")]

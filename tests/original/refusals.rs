@@ -3,6 +3,7 @@
 use std::fs;
 
 use safetensors::Dtype;
+use serde_json::json;
 
 use crate::common::{BUNDLED, Scene, metadata, other_network};
 use crate::support::original::{Stored, write};
@@ -53,6 +54,20 @@ fn other_formats_are_named_for_what_they_are() {
     }
     fs::write(scene.file(), b"abc").unwrap();
     scene.refuses(&["3 bytes are too few"]);
+}
+
+#[test]
+fn a_header_as_long_as_the_mark_of_a_pickle_is_no_pickle() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("plain.safetensors");
+    let tensors = [("a".to_string(), other_network(Dtype::F32, 4))];
+    let length = |filler: usize| {
+        write(&file, &json!({ "filler": "x".repeat(filler) }), &tensors);
+        u64::from_le_bytes(*fs::read(&file).unwrap().first_chunk().unwrap())
+    };
+    // 640 is 0x0280, and a pickle begins with 80 02.
+    assert_eq!(length(640 - length(0) as usize), 640);
+    obsdiff(&["inspect", text(&file)]).succeeded();
 }
 
 #[test]

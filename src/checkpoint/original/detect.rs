@@ -1,5 +1,6 @@
 //! Which original layout a file has, if any, and what it is otherwise.
 
+use std::io::Read;
 use std::path::Path;
 
 use super::BUNDLED;
@@ -76,17 +77,16 @@ fn describe(file: &SafetensorsFile) -> String {
 /// Refuses kinds of files that are told by their first bytes.
 ///
 /// # Errors
-/// [`Error::Unsupported`].
+/// [`Error::Unsupported`], [`Error::Io`].
 pub fn refuse_other_formats(path: &Path) -> Result<()> {
-    let mut start = [0; 4];
+    let mut start = Vec::new();
     let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
-    if std::io::Read::read_exact(&mut { file }, &mut start).is_err() {
-        // Shorter than any header; the reader of safetensors says so.
-        return Ok(());
-    }
-    let found = match &start {
-        b"GGUF" => "a GGUF file, usually with quantised weights",
-        [b'P', b'K', 3, 4] | [0x80, 2, ..] => "a PyTorch pickle (.ckpt, .pt, .bin)",
+    file.take(9).read_to_end(&mut start).map_err(|e| Error::io(path, e))?;
+    let found = match start.as_slice() {
+        // A safetensors file: eight bytes of length, which may look like anything, and a JSON object.
+        [_, _, _, _, _, _, _, _, b'{'] => return Ok(()),
+        [b'G', b'G', b'U', b'F', ..] => "a GGUF file, usually with quantised weights",
+        [b'P', b'K', 3, 4, ..] | [0x80, 2, ..] => "a PyTorch pickle (.ckpt, .pt, .bin)",
         _ => return Ok(()),
     };
     Err(Error::Unsupported {

@@ -15,8 +15,8 @@ use crate::checkpoint::shapes::expected_tensors;
 use crate::checkpoint::shards::Checkpoint;
 use crate::error::{Error, Result};
 
-/// Metadata that a change of any weight makes wrong: a hash of all tensors.
-const HASH_KEY: &str = "modelspec.hash_sha256";
+/// Metadata that a change of any weight makes wrong: hashes of all tensors.
+const HASHES: [&str; 3] = ["modelspec.hash_sha256", "sshs_model_hash", "sshs_legacy_hash"];
 
 /// The tensors of a file of the original layout with the weights of `source`: the same in the same order if it has
 /// that layout, else those of the transformer without a prefix.
@@ -49,7 +49,7 @@ pub fn metadata(source: &Checkpoint, obs_diff: &Value) -> Vec<(String, String)> 
         Layout::Original => source.shards()[0].header().metadata.clone(),
         Layout::Diffusers => vec![("format".into(), "pt".into())],
     };
-    metadata.retain(|(key, _)| ![OBS_DIFF_KEY, HASH_KEY].contains(&key.as_str()));
+    metadata.retain(|(key, _)| key != OBS_DIFF_KEY && !HASHES.contains(&key.as_str()));
     metadata.push((OBS_DIFF_KEY.into(), obs_diff.to_string()));
     metadata
 }
