@@ -1,4 +1,4 @@
-//! Text encoders against transformers, on the reference pipelines and on small encoders with large weights.
+//! Text and picture encoders against transformers, on the reference pipelines and on small encoders with large weights.
 
 #[path = "encoders/common.rs"]
 mod common;
@@ -7,3 +7,5 @@ mod support;
 mod text;
 #[path = "encoders/text_refusals.rs"]
 mod text_refusals;
+#[path = "encoders/vision.rs"]
+mod vision;
