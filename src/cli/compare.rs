@@ -25,10 +25,10 @@ use crate::sampling::{NoProbe, Sampler};
 /// Runs a dense and a pruned model from the same noise and says how far their latents lie apart
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The pipeline folder of the dense model
+    /// The dense model: a diffusers folder or a name on the hub
     #[arg(value_name = "DENSE")]
     dense: ModelArg,
-    /// The pipeline folder of the pruned model
+    /// The pruned model: a diffusers folder or a name on the hub
     #[arg(value_name = "PRUNED")]
     pruned: ModelArg,
     /// A safetensors file with prompt_embeds, pooled_prompt_embeds, their negative_ counterparts, latents
@@ -37,8 +37,8 @@ pub struct Args {
     /// Folder for grid.png: rows of the dense model's latents, each above the pruned model's
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Print one JSON object
-    #[arg(long)]
+    /// Print one JSON object instead of a table
+    #[arg(long, help_heading = "Output")]
     json: bool,
     /// Replace the files of an earlier run
     #[arg(long)]

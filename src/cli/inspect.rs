@@ -10,7 +10,7 @@ use crate::inspect::{Inspection, inspect};
 /// Shows sizes, dtypes, and how sparse each prunable Linear is.
 #[derive(clap::Args)]
 pub struct Args {
-    /// A diffusers pipeline folder, a transformer folder, or a safetensors file
+    /// Diffusers folder, of a pipeline or a transformer alone, a safetensors file, or a name on the hub
     #[arg(value_name = "MODEL|FILE")]
     path: ModelArg,
     /// Print one JSON object instead of a table

@@ -20,8 +20,8 @@ use crate::recipe::{Patch, Recipe};
 /// Shows packages, Hessians, memory and arithmetic of a pruning job from configurations alone
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Model folder; only its configurations are read.
-    #[arg(required_unless_present = "arch", conflicts_with = "arch")]
+    /// Diffusers folder, or a name on the hub: owner/name, owner/name@REVISION; only its configurations are read
+    #[arg(value_name = "MODEL", required_unless_present = "arch", conflicts_with = "arch")]
     model: Option<ModelArg>,
     /// A published model instead: flux.1-dev, flux.1-schnell, sd3-medium, sd3.5-medium, sd3.5-large.
     #[arg(long, value_name = "NAME")]
@@ -30,11 +30,11 @@ pub struct Args {
     #[arg(long, default_value_t = 100)]
     samples: usize,
     /// Text tokens per prompt [default: SD3 333 (77 + 256), FLUX.1-dev 512, FLUX.1-schnell 256]
-    #[arg(long, value_name = "TOKENS")]
+    #[arg(long, value_name = "TOKENS", help_heading = "Calibration")]
     text_tokens: Option<usize>,
     /// Memory that the device is taken to have, such as 80GiB or 16GB, without looking at it; without it that of the
     /// device for a model folder, and no limit for --arch. With either, --device auto stands for the CPU.
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", help_heading = "Calibration")]
     memory: Option<Size>,
     /// GPU memory to stay within, such as 24GiB: more passes, the same result
     #[arg(long, value_name = "SIZE")]

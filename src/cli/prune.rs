@@ -20,10 +20,11 @@ use crate::recipe::{Patch, Recipe};
 /// Prunes a diffusers checkpoint in one shot and writes one that loads back
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Model folder: a diffusers pipeline (model_index.json) or a transformer alone (config.json).
+    /// Diffusers folder, of a pipeline or a transformer alone, or a name on the hub: owner/name, owner/name@REVISION
+    #[arg(value_name = "MODEL")]
     model: ModelArg,
-    /// Output folder.
-    #[arg(short, long, value_name = "FOLDER")]
+    /// Folder for the pruned model, its report, recipe and model card
+    #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
     /// Embeddings to calibrate with: safetensors with prompt_embeds, pooled_prompt_embeds, for SD3 also
     /// negative_prompt_embeds and negative_pooled_prompt_embeds, optionally latents; one row per sample.
@@ -38,17 +39,17 @@ pub struct Args {
     sampling: SamplingArgs,
     /// GPU memory to stay within, such as 24GiB: more passes over the trajectory, the same result. The driver's own
     /// few hundred MiB are not counted
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", help_heading = "Sampling")]
     max_vram: Option<Size>,
     /// Keep finished packages in this folder, so that an interrupted job goes on where it stopped when the same
     /// command is run again; it is removed when the job is done.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
     journal: Option<PathBuf>,
-    /// Replace an existing output folder.
+    /// Replace an existing output folder
     #[arg(long)]
     overwrite: bool,
-    /// Print the whole report as one JSON object instead of tables.
-    #[arg(long)]
+    /// Print the whole report as one JSON object instead of tables
+    #[arg(long, help_heading = "Output")]
     json: bool,
 }
 

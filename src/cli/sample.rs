@@ -21,7 +21,7 @@ use crate::sampling::Probe;
 /// Runs a model on prompt embeddings and writes the final latents
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A diffusers pipeline folder
+    /// Diffusers folder, or a name on the hub: owner/name, owner/name@REVISION
     #[arg(value_name = "MODEL")]
     model: ModelArg,
     /// A safetensors file with prompt_embeds, pooled_prompt_embeds, their negative_ counterparts, latents
@@ -31,13 +31,13 @@ pub struct Args {
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
     /// Write the latents after every step too, as step_latents [steps, prompts, ...]
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     save_steps: bool,
     /// Multiply Linears whose weights are 2:4 sparse on the GPU's sparse tensor cores; takes --dtype bf16 or f16
-    #[arg(long)]
+    #[arg(long, help_heading = "Sampling")]
     sparse: bool,
-    /// Print one JSON object
-    #[arg(long)]
+    /// Print one JSON object instead of text
+    #[arg(long, help_heading = "Output")]
     json: bool,
     /// Replace the files of an earlier run
     #[arg(long)]
