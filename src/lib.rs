@@ -19,6 +19,7 @@ pub mod memory;
 pub mod model;
 pub mod networks;
 pub mod ops;
+pub mod pictures;
 pub mod plan;
 pub mod prune;
 pub mod recipe;
