@@ -8,6 +8,7 @@ mod layer;
 mod plan;
 mod progress;
 mod prune;
+mod report;
 mod sample;
 mod sampling_args;
 mod self_test;
@@ -38,6 +39,7 @@ enum Command {
     Layer(Box<layer::Args>),
     Plan(Box<plan::Args>),
     Prune(Box<prune::Args>),
+    Report(report::Args),
     Sample(Box<sample::Args>),
     SelfTest(self_test::Args),
     Validate(Box<validate::Args>),
@@ -82,6 +84,7 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<()> {
         Command::Layer(args) => layer::run(args, out),
         Command::Plan(args) => plan::run(args, out),
         Command::Prune(args) => prune::run(args, out),
+        Command::Report(args) => report::run(args, out),
         Command::Sample(args) => sample::run(args, out),
         Command::SelfTest(args) => self_test::run(args, out),
         Command::Validate(args) => validate::run(args, out),

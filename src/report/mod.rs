@@ -2,5 +2,10 @@
 //! touches a device.
 
 pub mod comparison;
+pub mod data;
+pub mod facts;
 pub mod grid;
+pub mod html;
+mod layout;
 pub mod prune;
+pub mod units;
