@@ -24,6 +24,9 @@ pub struct Args {
     /// Pictures and errors from this folder, which `obsdiff compare -o DIR` wrote
     #[arg(long, value_name = "DIR")]
     comparison: Option<PathBuf>,
+    /// Make no comparison where --comparison names none
+    #[arg(long, conflicts_with = "comparison")]
+    no_comparison: bool,
     /// Measurements that `obsdiff bench --json FILE` wrote
     #[arg(long, value_name = "FILE")]
     bench: Vec<PathBuf>,

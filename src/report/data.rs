@@ -151,10 +151,8 @@ impl Data {
     pub fn open(folder: &Path) -> Result<Self> {
         let mut sources = Vec::new();
         let needed = "as the report of the folder; `obsdiff prune` writes it beside the weights";
-        let text = read(&folder.join(REPORT_FILE), &mut sources)?.ok_or_else(|| Error::Missing {
-            path: folder.join(REPORT_FILE),
-            needed_for: needed.into(),
-        })?;
+        let text = read(&folder.join(REPORT_FILE), &mut sources)?
+            .ok_or_else(|| Error::Missing { path: folder.join(REPORT_FILE), needed_for: needed.into() })?;
         let prune = parse(&folder.join(REPORT_FILE), &text, Some(&[PRUNE_SCHEMA]))?;
         let run_path = folder.join(RUN_FILE);
         let run = read(&run_path, &mut sources)?.map(|text| parse(&run_path, &text, None)).transpose()?;

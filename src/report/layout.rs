@@ -19,10 +19,7 @@ pub const GROUPS: [Group; 6] = [
     Group { title: "Attention inputs, text", kinds: &["attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"] },
     Group { title: "Second attention, image", kinds: &["attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0"] },
     Group { title: "Attention outputs", kinds: &["attn.to_out.0", "attn.to_add_out"] },
-    Group {
-        title: "Feed-forward",
-        kinds: &["ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2"],
-    },
+    Group { title: "Feed-forward", kinds: &["ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2"] },
     Group { title: "Other", kinds: &[] },
 ];
 
@@ -59,20 +56,6 @@ impl Position {
         }
         GROUPS.into_iter().find(|group| group.kinds.contains(&self.kind.as_str())).unwrap_or(GROUPS[GROUPS.len() - 1])
     }
-
-    /// The block as a short label: its index, with `s` before that of a single-stream block.
-    pub fn label(&self) -> String {
-        match self.stack.as_str() {
-            "" => "-".into(),
-            SINGLE_STACK => format!("s{}", self.block),
-            _ => self.block.to_string(),
-        }
-    }
-
-    /// The kind's row in maps, single-stream blocks under their own names.
-    pub fn row(&self) -> String {
-        if self.stack == SINGLE_STACK { format!("single {}", self.kind) } else { self.kind.clone() }
-    }
 }
 
 #[cfg(test)]
@@ -82,10 +65,13 @@ mod tests {
     #[test]
     fn names_are_cut_at_the_block() {
         let position = Position::of("single_transformer_blocks.12.attn.to_q");
-        assert_eq!((position.block, position.kind.as_str(), position.label().as_str()), (12, "attn.to_q", "s12"));
+        assert_eq!((position.block, position.kind.as_str()), (12, "attn.to_q"));
         assert_eq!(position.group(), SINGLE);
         let position = Position::of("transformer_blocks.3.ff.net.0.proj");
-        assert_eq!((position.block, position.kind.as_str(), position.group().title), (3, "ff.net.0.proj", "Feed-forward"));
+        assert_eq!(
+            (position.block, position.kind.as_str(), position.group().title),
+            (3, "ff.net.0.proj", "Feed-forward")
+        );
         assert_eq!(Position::of("proj_out").kind, "proj_out");
         assert_eq!(Position::of("x.4").group().title, "Other");
     }

@@ -70,15 +70,8 @@ pub struct HessianReport {
 
 impl HessianReport {
     pub fn new(health: HessianHealth) -> Self {
-        let HessianHealth {
-            tap,
-            columns,
-            dead_columns,
-            dampening_attempts,
-            smallest_pivot,
-            largest_pivot,
-            tokens,
-        } = health;
+        let HessianHealth { tap, columns, dead_columns, dampening_attempts, smallest_pivot, largest_pivot, tokens } =
+            health;
         HessianReport { tap, columns, tokens, dead_columns, dampening_attempts, smallest_pivot, largest_pivot }
     }
 

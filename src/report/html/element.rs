@@ -7,13 +7,6 @@ use std::fmt::Write;
 pub struct Html(String);
 
 impl Html {
-    /// A text, escaped.
-    pub fn text(text: &str) -> Self {
-        let mut html = Html::default();
-        escape(text, &mut html.0);
-        html
-    }
-
     /// Markup of our own making.
     pub fn trusted(markup: String) -> Self {
         Html(markup)
@@ -110,18 +103,19 @@ pub fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> 
         if column > 0 { cell.class("n") } else { cell }
     };
     let heading = headings.iter().enumerate().map(|(column, text)| cell("th", column, text).attr("scope", "col"));
-    let body = rows.into_iter().map(|row| {
-        el("tr").children(row.iter().enumerate().map(|(column, text)| cell("td", column, text)))
-    });
-    let table = el("table")
-        .child(el("thead").child(el("tr").children(heading)))
-        .child(el("tbody").children(body));
+    let body = rows
+        .into_iter()
+        .map(|row| el("tr").children(row.iter().enumerate().map(|(column, text)| cell("td", column, text))));
+    let table = el("table").child(el("thead").child(el("tr").children(heading))).child(el("tbody").children(body));
     el("div").class("scroll").attr("tabindex", "0").child(table).into()
 }
 
-/// A paragraph.
+/// A paragraph in which what stands between backticks is code.
 pub fn p(text: &str) -> Element {
-    el("p").text(text)
+    text.split('`').enumerate().fold(el("p"), |paragraph, (index, part)| match index % 2 {
+        0 => paragraph.text(part),
+        _ => paragraph.child(el("code").text(part)),
+    })
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ mod sections;
 use super::facts::Report;
 use crate::error::Result;
 
-pub use pictures::{Shown, Shot};
+pub use pictures::{Shot, Shown};
 
 /// The page of a report; `shown` are the pictures to embed.
 ///

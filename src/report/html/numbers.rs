@@ -15,7 +15,7 @@ pub fn number(value: f64) -> String {
     }
     let text = format!("{value:.2e}");
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    format!("{mantissa} × 10{}", superscript(exponent.parse().unwrap_or(0)))
+    format!("{mantissa}\u{a0}×\u{a0}10{}", superscript(exponent.parse().unwrap_or(0)))
 }
 
 /// [`number`], or `-` without one.
@@ -23,9 +23,9 @@ pub fn optional(value: Option<f64>) -> String {
     value.map_or("-".into(), number)
 }
 
-/// `50.00 %`.
+/// `50.00 %`, which does not break.
 pub fn percent(share: f64) -> String {
-    if share.is_finite() { format!("{:.2} %", 100.0 * share) } else { "-".into() }
+    if share.is_finite() { format!("{:.2}\u{a0}%", 100.0 * share) } else { "-".into() }
 }
 
 /// `1,392,384`.
@@ -54,11 +54,11 @@ mod tests {
 
     #[test]
     fn numbers_keep_three_digits() {
-        assert_eq!(number(0.0029709), "2.97 × 10⁻³");
+        assert_eq!(number(0.0029709), "2.97\u{a0}×\u{a0}10⁻³");
         assert_eq!(number(0.0511), "0.0511");
         assert_eq!(number(1.0), "1.00");
         assert_eq!(number(123.4), "123");
-        assert_eq!(number(1234567.0), "1.23 × 10⁶");
+        assert_eq!(number(1234567.0), "1.23\u{a0}×\u{a0}10⁶");
         assert_eq!(number(f64::NAN), "-");
         assert_eq!(integer(1392384), "1,392,384");
         assert_eq!(integer(12), "12");

@@ -33,8 +33,10 @@ impl Axis {
         let every = if every > 2 { every.next_multiple_of(5) } else { every };
         // Steps of five begin at a multiple of five, but for the first place.
         let round = |place: &usize| *place == first && first == 0 || place.is_multiple_of(every);
-        let mut ticks: Vec<(f64, String)> =
-            (first..=last).filter(|place| every == 1 || round(place)).map(|place| (place as f64, label(place))).collect();
+        let mut ticks: Vec<(f64, String)> = (first..=last)
+            .filter(|place| every == 1 || round(place))
+            .map(|place| (place as f64, label(place)))
+            .collect();
         if every > 1 && first == 1 {
             ticks.insert(0, (1.0, label(1)));
         }
@@ -125,7 +127,10 @@ mod tests {
         assert_eq!(labels(&Axis::places(1, 20, 8, |i| i.to_string())), ["1", "5", "10", "15", "20"]);
         assert_eq!(labels(&Axis::places(0, 4, 8, |i| i.to_string())), ["0", "1", "2", "3", "4"]);
         assert_eq!(labels(&Axis::logarithmic([2e-5, 3e-2].into_iter())), ["10⁻⁴", "10⁻³", "0.01"]);
-        assert_eq!(labels(&Axis::logarithmic([1.1e-3, 4e-3].into_iter())), ["10⁻³", "1.5·10⁻³", "2·10⁻³", "3·10⁻³", "4·10⁻³", "5·10⁻³"]);
+        assert_eq!(
+            labels(&Axis::logarithmic([1.1e-3, 4e-3].into_iter())),
+            ["10⁻³", "1.5·10⁻³", "2·10⁻³", "3·10⁻³", "4·10⁻³", "5·10⁻³"]
+        );
         assert!(!labels(&Axis::logarithmic(std::iter::empty())).is_empty());
     }
 }

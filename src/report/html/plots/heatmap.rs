@@ -11,11 +11,10 @@ use crate::report::html::element::Html;
 #[derive(Debug, Clone)]
 pub struct HeatMap {
     pub rows: Vec<String>,
-    pub columns: Vec<String>,
+    /// Indices of the blocks.
+    pub columns: Vec<usize>,
     /// `values[row][column]`, in [0, 1].
     pub values: Vec<Vec<Option<f64>>>,
-    /// The name of the columns.
-    pub axis: String,
 }
 
 /// CSS pixels of the column labels, their name and the scale below the cells.
@@ -51,17 +50,15 @@ pub fn heatmap(width: i32, label: &str, map: &HeatMap) -> Result<Html> {
         let bottom = map.rows.len() as i32 * px(ROW);
         let every = (px(24) / cell.max(1) + 1).max(1) as usize;
         let every = if every > 2 { every.next_multiple_of(5) } else { every };
-        for (column, name) in map.columns.iter().enumerate() {
-            // Each stack of blocks counts from 0, so that the labels that stay are round in every stack.
-            let number = name.trim_start_matches('s').parse::<usize>().unwrap_or(column);
-            if number.is_multiple_of(every) {
+        for (column, block) in map.columns.iter().enumerate() {
+            if block.is_multiple_of(every) {
                 let at = (left + column as i32 * cell + cell / 2, bottom + px(5));
-                area.draw(&Text::new(name.clone(), at, anchored(font(text, INK), HPos::Center, VPos::Top)))?;
+                area.draw(&Text::new(block.to_string(), at, anchored(font(text, INK), HPos::Center, VPos::Top)))?;
             }
         }
         let middle = left + cell * columns / 2;
         let style = anchored(font(text, INK), HPos::Center, VPos::Top);
-        area.draw(&Text::new(map.axis.clone(), (middle, bottom + px(22)), style))?;
+        area.draw(&Text::new("block", (middle, bottom + px(22)), style))?;
         draw_scale(area, (left, bottom + px(46)), text)
     })
 }

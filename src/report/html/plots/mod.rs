@@ -48,7 +48,7 @@ pub struct Frame {
 /// The width of a plot on wide screens, of one on phones, and of one of two side by side.
 pub const WIDE: i32 = 920;
 pub const NARROW: i32 = 356;
-pub const PANEL: i32 = 448;
+pub const PANEL: i32 = 400;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = std::result::Result<(), DrawingAreaErrorKind<std::io::Error>>;

@@ -1,6 +1,6 @@
 //! What the model was calibrated with.
 
-use super::{absent, details, list};
+use super::{absent, details, list, note};
 use crate::report::facts::Report;
 use crate::report::html::element::{Html, el};
 use crate::report::html::numbers::integer;
@@ -43,7 +43,7 @@ pub fn body(report: &Report) -> Html {
             let items = prompts.iter().map(|prompt| el("li").text(prompt));
             body.push(details(&format!("The {} prompts", prompts.len()), el("ol").class("prompts").children(items)));
         }
-        None => body.push(el("p").class("note").text(
+        None => body.push(note(
             "The texts of the prompts are not known: calibration was from embeddings, which do not hold them.",
         )),
     }

@@ -96,14 +96,14 @@ fn hessian_table<'a>(hessians: impl Iterator<Item = &'a Hessian>) -> Html {
         let attempts: Vec<String> = report.dampening_attempts.iter().map(f64::to_string).collect();
         vec![
             report.tap.clone(),
+            optional(hessian.condition_at_least),
             integer(report.columns as u64),
-            integer(report.tokens),
             integer(report.dead_columns as u64),
             attempts.join(", "),
+            integer(report.tokens),
             optional(report.smallest_pivot),
-            optional(hessian.condition_at_least),
         ]
     };
-    let headings = ["tap", "columns", "tokens", "dead", "damping tried", "smallest pivot", "condition ≥"];
+    let headings = ["tap", "condition ≥", "columns", "dead", "damping tried", "tokens", "smallest pivot"];
     table(&headings, hessians.map(row))
 }

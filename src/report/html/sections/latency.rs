@@ -1,6 +1,6 @@
 //! How long a step takes, where that was measured.
 
-use super::absent;
+use super::{absent, note};
 use crate::report::facts::{Bench, BenchRow, Report};
 use crate::report::html::element::{Html, el, p, table};
 use crate::report::html::numbers::number;
@@ -15,7 +15,7 @@ pub fn body(report: &Report) -> Html {
                 &["one step, all prompts", "time"],
                 [row("dense", time.dense), row("pruned", time.pruned)],
             ));
-            body.push(el("p").class("note").text(&format!(
+            body.push(note(&format!(
                 "Measured once while comparing {} prompts: pruned over dense {}. Zeros in dense storage are multiplied \
                  like other weights; `obsdiff sample --sparse` on a GPU multiplies 2:4 sparse ones faster.",
                 comparison.items.len(),

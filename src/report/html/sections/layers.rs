@@ -9,7 +9,7 @@ use crate::report::html::plots::{Axis, Frame, Marker, PANEL, Series, curves, fig
 use crate::report::layout::{GROUPS, Group, SINGLE};
 
 /// Height of a panel.
-const HEIGHT: i32 = 250;
+const HEIGHT: i32 = 225;
 /// Layers in the table of the worst ones.
 const WORST: usize = 10;
 
@@ -38,7 +38,9 @@ pub fn body(report: &Report) -> Result<Html> {
     body.push(panels);
     body.push(el("h3").text("Largest errors"));
     let mut worst: Vec<&Layer> = report.layers.iter().filter(|layer| layer.report.relative_error.is_some()).collect();
-    worst.sort_by(|a, b| b.report.relative_error.partial_cmp(&a.report.relative_error).unwrap_or(std::cmp::Ordering::Equal));
+    worst.sort_by(|a, b| {
+        b.report.relative_error.partial_cmp(&a.report.relative_error).unwrap_or(std::cmp::Ordering::Equal)
+    });
     body.push(layer_table(worst.into_iter().take(WORST)));
     body.push(all(report));
     Ok(body)
@@ -73,13 +75,13 @@ fn layer_table<'a>(layers: impl Iterator<Item = &'a Layer>) -> Html {
         let layer = &layer.report;
         vec![
             layer.name.clone(),
-            format!("{} × {}", layer.rows, layer.columns),
-            layer.pattern.clone(),
-            percent(layer.sparsity),
             optional(layer.relative_error),
+            percent(layer.sparsity),
+            layer.pattern.clone(),
+            format!("{} × {}", layer.rows, layer.columns),
         ]
     };
-    table(&["Linear", "shape", "pattern", "sparsity", "relative error"], layers.map(row))
+    table(&["Linear", "error", "sparsity", "pattern", "shape"], layers.map(row))
 }
 
 fn all(report: &Report) -> Html {

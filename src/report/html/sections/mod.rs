@@ -13,7 +13,7 @@ mod timesteps;
 mod versions;
 
 use super::Shown;
-use super::element::{Element, Html, el};
+use super::element::{Element, Html, el, p};
 use crate::error::Result;
 use crate::report::facts::Report;
 
@@ -49,7 +49,12 @@ pub fn all(report: &Report, shown: &Shown) -> Result<Vec<Section>> {
 
 /// The sentence of a section without data.
 fn absent(sentence: &str) -> Element {
-    el("p").class("absent").text(sentence)
+    p(sentence).class("absent")
+}
+
+/// A remark in small print.
+fn note(text: &str) -> Element {
+    p(text).class("note")
 }
 
 /// Why there is no comparison, and how to get one.
@@ -64,9 +69,7 @@ fn no_comparison(report: &Report, what: &str) -> Element {
 
 /// Names and values in two columns.
 fn list(entries: &[(&str, String)]) -> Html {
-    let entry = |(name, value): &(&str, String)| {
-        el("div").child(el("dt").text(name)).child(el("dd").text(value))
-    };
+    let entry = |(name, value): &(&str, String)| el("div").child(el("dt").text(name)).child(el("dd").text(value));
     el("dl").children(entries.iter().map(entry)).into()
 }
 

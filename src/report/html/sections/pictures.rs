@@ -1,13 +1,13 @@
 //! Pictures of the dense and the pruned model, from equal prompts and noise.
 
-use super::no_comparison;
-use crate::report::data::{Comparison, PictureMetrics};
+use super::{absent, no_comparison, note};
 use crate::report::comparison::Spread;
+use crate::report::data::{Comparison, PictureMetrics};
 use crate::report::facts::Report;
+use crate::report::html::Shown;
 use crate::report::html::element::{Element, Html, el, p, table};
 use crate::report::html::numbers::{number, optional};
 use crate::report::html::pictures::{Embedded, Shot};
-use crate::report::html::{Shown, sections::absent};
 
 /// Pictures with a longer side up to this are shown enlarged, pixel by pixel.
 const TINY: usize = 64;
@@ -49,10 +49,7 @@ fn figure(shot: &Shot, comparison: &Comparison) -> Element {
             .attr("height", &embedded.height.to_string())
             .attr("alt", &format!("{which}: {prompt}"))
     };
-    let pair = el("div")
-        .class("pair")
-        .child(picture("dense", &shot.dense))
-        .child(picture("pruned", &shot.pruned));
+    let pair = el("div").class("pair").child(picture("dense", &shot.dense)).child(picture("pruned", &shot.pruned));
     let mut numbers = format!("latent error {}", number(item.latent_rel));
     if let Some(psnr) = item.psnr {
         numbers.push_str(&format!(", PSNR {} dB", number(psnr)));
@@ -85,7 +82,7 @@ fn metrics(comparison: &Comparison) -> Html {
     if frechet.is_some() {
         html.push(p(&format!("Fréchet distance of the pictures' features: {}.", optional(frechet))));
     }
-    html.push(el("p").class("note").text(&format!(
+    html.push(note(&format!(
         "Latent error: |z − z_dense|² / |z_dense|² of the final latents, {} over all {} prompts together; 0 is no \
          change.",
         number(comparison.latent_rel),

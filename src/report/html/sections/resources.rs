@@ -12,18 +12,20 @@ use crate::report::units::{bytes, count, seconds};
 
 pub fn body(report: &Report) -> Result<Html> {
     let Some(run) = &report.run else {
-        return Ok(absent("run.json is gone, so times are not known: run the command again, with `--overwrite`.").into());
+        return Ok(
+            absent("run.json is gone, so times are not known: run the command again, with `--overwrite`.").into()
+        );
     };
     let time = figure(
         "Time by stage",
-        bars(PANEL, "Share of time and of planned arithmetic by stage", &time_bars(&run.stages), 78, 76)?,
+        bars(PANEL, "Share of time and of planned arithmetic by stage", &time_bars(&run.stages), 70, 60)?,
         Some(key_of_bars(&["measured time", "planned arithmetic"])),
         "Share of each stage in the measured time, and in the arithmetic that the plan counts.",
     );
     let memory = figure(
         "Peak memory",
-        bars(PANEL, "Peak memory planned and measured", &memory_bars(&run.memory), 112, 76)?,
-        None,
+        bars(PANEL, "Peak memory planned and measured", &memory_bars(&run.memory), 104, 66)?,
+        Some(key_of_bars(&["measured", "planned", "parts of the plan"])),
         memory_caption(&run.memory),
     );
     let mut body = Html::default();
@@ -50,7 +52,8 @@ fn time_bars(stages: &[Stage]) -> Vec<Bar> {
 }
 
 fn memory_bars(memory: &Memory) -> Vec<Bar> {
-    let bar = |name: &str, value: u64, colour| Bar { name: name.into(), value: value as f64, text: bytes(value), colour };
+    let bar =
+        |name: &str, value: u64, colour| Bar { name: name.into(), value: value as f64, text: bytes(value), colour };
     let mut all = vec![bar("planned peak", memory.planned_peak_bytes, 1)];
     all.extend(memory.measured_peak_bytes.map(|peak| bar("measured peak", peak, 0)));
     all.push(bar("weights", memory.weight_bytes, 2));

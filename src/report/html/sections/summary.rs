@@ -28,9 +28,7 @@ pub fn body(report: &Report) -> Html {
             tiles.push((bytes(peak), "peak host memory".into()));
         }
     }
-    let tile = |(value, label): (String, String)| {
-        el("div").child(el("b").text(&value)).child(el("span").text(&label))
-    };
+    let tile = |(value, label): (String, String)| el("div").child(el("b").text(&value)).child(el("span").text(&label));
     let mut body = Html::default();
     body.push(p(&sentence(report)));
     body.push(el("div").class("tiles").children(tiles.into_iter().map(tile)));

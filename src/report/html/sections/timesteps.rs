@@ -8,7 +8,7 @@ use crate::report::html::element::{Html, el};
 use crate::report::html::plots::{Axis, Frame, Marker, PANEL, Series, curves, figure, responsive};
 
 /// Height of a panel.
-const HEIGHT: i32 = 240;
+const HEIGHT: i32 = 220;
 
 pub fn body(report: &Report) -> Result<Html> {
     let mut body = Html::default();
@@ -36,12 +36,14 @@ pub fn body(report: &Report) -> Result<Html> {
 }
 
 fn errors(comparison: &Comparison) -> Result<Html> {
-    let points: Vec<(f64, f64)> = comparison.steps.iter().zip(1..).map(|(step, at)| (f64::from(at), step.latent_rel)).collect();
+    let points: Vec<(f64, f64)> =
+        comparison.steps.iter().zip(1..).map(|(step, at)| (f64::from(at), step.latent_rel)).collect();
     let y = Axis::logarithmic(points.iter().map(|(_, error)| *error));
     let label = format!("Latent error after each of {} steps", points.len());
     let series = [Series { name: "latent error".into(), marker: Marker::Series(0), points }];
     let draw = |frame: Frame| {
-        let x = Axis::places(1, comparison.steps.len(), if frame.width > 500 { 20 } else { 8 }, |step| step.to_string());
+        let x =
+            Axis::places(1, comparison.steps.len(), if frame.width > 500 { 20 } else { 8 }, |step| step.to_string());
         curves(frame, &label, &x, &y, ["step", "latent error"], &series)
     };
     let caption = "Error |z − z_dense|² / |z_dense|² of the latents after each step of the comparison, all prompts \
