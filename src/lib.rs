@@ -16,6 +16,7 @@ pub mod inspect;
 pub mod job;
 pub mod journal;
 pub mod memory;
+pub mod metrics;
 pub mod model;
 pub mod networks;
 pub mod ops;
