@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod model;
 pub mod networks;
 pub mod ops;
+pub mod pictures;
 pub mod plan;
 pub mod prune;
 pub mod recipe;
