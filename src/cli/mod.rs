@@ -9,6 +9,7 @@ mod plan;
 mod progress;
 mod prune;
 mod sample;
+mod sample_output;
 mod sampling_args;
 mod self_test;
 mod table;

@@ -1,6 +1,5 @@
-//! What is told about a result: JSON with versioned schemas, figures of merit, a model card, pictures. Never
+//! What is told about a result: JSON with versioned schemas, figures of merit, a model card. Never
 //! touches a device.
 
 pub mod comparison;
-pub mod grid;
 pub mod prune;
