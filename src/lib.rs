@@ -20,6 +20,7 @@ pub mod model;
 pub mod networks;
 pub mod ops;
 pub mod plan;
+pub mod progress;
 pub mod prune;
 pub mod recipe;
 pub mod report;
