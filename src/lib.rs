@@ -22,6 +22,7 @@ pub mod networks;
 pub mod ops;
 pub mod pictures;
 pub mod plan;
+pub mod progress;
 pub mod prune;
 pub mod recipe;
 pub mod report;
