@@ -10,6 +10,7 @@ mod progress;
 mod prune;
 mod report;
 mod sample;
+mod sample_output;
 mod sampling_args;
 mod self_test;
 mod table;

@@ -64,11 +64,8 @@ impl Grid<'_> {
             let (found, expected) = (item.pictures.len(), self.rows.len());
             return Err(Error::Runtime(format!("an item of a grid has {found} pictures, expected {expected}")));
         }
-        let items: Vec<Vec<Picture>> = self
-            .items
-            .iter()
-            .map(|item| item.pictures.iter().map(|picture| picture.fitted(SMALL, LARGEST)).collect())
-            .collect();
+        let items: Vec<Vec<Picture>> =
+            self.items.iter().map(|item| item.pictures.iter().map(|picture| picture.for_grid()).collect()).collect();
         let layout = Layout::of(self, &items);
         let mut sheet = Picture::plain(layout.width(), layout.height(), BACKGROUND);
         for band in 0..layout.bands {
@@ -145,6 +142,11 @@ impl Layout {
 }
 
 impl Picture {
+    /// The picture in the size that it has in a grid: whoever keeps many pictures for a grid alone keeps these.
+    pub fn for_grid(&self) -> Picture {
+        self.fitted(SMALL, LARGEST)
+    }
+
     /// Copies `other` to (`left`, `top`), where it fits.
     fn put(&mut self, other: &Picture, left: usize, top: usize) {
         for y in 0..other.height {
