@@ -78,6 +78,16 @@ impl Checkpoint {
         Ok(Checkpoint { folder, shards: vec![file], locations, sharded: false })
     }
 
+    /// The shards that an index beside them names.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::open`].
+    pub fn open_index(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        Self::open_sharded(&folder, path)
+    }
+
     fn open_sharded(folder: &Path, index_path: PathBuf) -> Result<Self> {
         let text = std::fs::read(&index_path).map_err(|e| Error::io(&index_path, e))?;
         let index: Index = serde_json::from_slice(&text)
@@ -291,7 +301,7 @@ fn other_weights(folder: &Path) -> String {
     found.sort();
     match found.first() {
         Some(name) if name.ends_with(".safetensors") => {
-            format!("; {name} is there, rename it (or link to it) if it holds the whole transformer")
+            format!("; {name} is there, rename it (or link to it) if it holds the whole model")
         }
         Some(name) => format!("; {name} is there, but only safetensors are read: convert it"),
         None => String::new(),

@@ -18,8 +18,8 @@ use crate::hub::Part;
 use crate::model::Transformer;
 use crate::model::taps::taps;
 use crate::ops::Tensor;
+use crate::pictures::{Colours, Grid, Item, from_latents};
 use crate::report::comparison::Comparison;
-use crate::report::grid::{self, Colours};
 use crate::sampling::{NoProbe, Sampler};
 
 /// Runs a dense and a pruned model from the same noise and says how far their latents lie apart
@@ -122,7 +122,10 @@ fn write_grid(path: &Path, sampler: &Sampler, dense: &Outcome, pruned: &Outcome)
     }
     let models = [sampler.size().unpack(&dense.latents)?, sampler.size().unpack(&pruned.latents)?];
     tracing::info!("{}: {}", path.display(), Colours::of(models[0].dim(1)?).describe());
-    write_atomic(path, &grid::png(&models)?)
+    let pictures = from_latents(&models)?;
+    let pairs = pictures[0].iter().zip(&pictures[1]);
+    let items = pairs.map(|(dense, pruned)| Item { pictures: vec![dense, pruned], caption: Vec::new() }).collect();
+    write_atomic(path, &Grid { rows: vec!["dense".into(), "pruned".into()], items }.png()?)
 }
 
 fn as_json(

@@ -12,7 +12,9 @@ mod model_arg;
 mod plan;
 mod progress;
 mod prune;
+mod report;
 mod sample;
+mod sample_output;
 mod sampling_args;
 mod self_test;
 mod table;
@@ -48,6 +50,7 @@ enum Command {
     Validate(Box<validate::Args>),
     Sample(Box<sample::Args>),
     Compare(Box<compare::Args>),
+    Report(report::Args),
     Layer(Box<layer::Args>),
     Doctor(doctor::Args),
     SelfTest(self_test::Args),
@@ -104,6 +107,7 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<()> {
         Command::Man(args) => man::run(args, out),
         Command::Plan(args) => plan::run(args, out),
         Command::Prune(args) => prune::run(args, out),
+        Command::Report(args) => report::run(args, out),
         Command::Sample(args) => sample::run(args, out),
         Command::SelfTest(args) => self_test::run(args, out),
         Command::Validate(args) => validate::run(args, out),

@@ -1,11 +1,23 @@
 //! What a run takes: time per stage, memory planned and measured.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::PruneJob;
 use crate::plan::Plan;
 use crate::prune::SolveTimes;
-use crate::report::prune::RunReport;
+use crate::report::prune::{Inputs, RunReport};
+
+/// The inputs of a job where they lie.
+fn inputs(job: &PruneJob) -> Inputs {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into()).display().to_string();
+    let calibration = job.calibration.as_deref().filter(|_| job.recipe.needs_calibration());
+    Inputs {
+        model: absolute(&job.model),
+        calibration: calibration.map(absolute),
+        dtype: job.dtype.as_str().to_string(),
+    }
+}
 
 /// Stopwatch of the stages.
 pub(super) struct Times {
@@ -47,6 +59,8 @@ impl Times {
         ];
         RunReport {
             command: job.command.clone(),
+            folder: std::env::current_dir().map_or(String::new(), |folder| folder.display().to_string()),
+            inputs: inputs(job),
             engine: job.engine.name().to_string(),
             threads: rayon::current_num_threads(),
             seconds: self.started.elapsed().as_secs_f64(),

@@ -32,6 +32,30 @@ impl Weights {
         Ok(Weights { checkpoint: Checkpoint::open_file(path)?, path: path.into() })
     }
 
+    /// The weights of a text or picture encoder in `folder`: `model.safetensors` or the shards of its index. Where a
+    /// repository was downloaded in its variant `fp16` alone, that one is taken, as a warning says.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::open_named`].
+    pub fn open_encoder(folder: &Path) -> Result<Self> {
+        let there = |name: &str| folder.join(name).is_file();
+        if !there("model.safetensors.index.json") && !there("model.safetensors") {
+            for index in ["model.safetensors.index.fp16.json", "model.fp16.safetensors.index.json"] {
+                if there(index) {
+                    warn_of_half_precision(folder, index);
+                    let checkpoint = Checkpoint::open_index(folder.join(index))?;
+                    return Ok(Weights { checkpoint, path: folder.into() });
+                }
+            }
+            let single = "model.fp16.safetensors";
+            if there(single) {
+                warn_of_half_precision(folder, single);
+                return Weights::open_file(&folder.join(single));
+            }
+        }
+        Weights::open(folder, "model.safetensors")
+    }
+
     /// Whether there is a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
         self.checkpoint.info(name).is_some()
@@ -55,21 +79,30 @@ impl Weights {
         Ok(&info.shape)
     }
 
+    /// Refuses a tensor that is not there or has another shape; its values are not read.
+    ///
+    /// # Errors
+    /// [`Error::TensorMissing`], [`Error::Shape`].
+    pub fn expect(&self, name: &str, shape: &[usize]) -> Result<()> {
+        let found = self.shape(name)?;
+        if found == shape {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            path: self.path.clone(),
+            tensor: name.into(),
+            expected: format!("{shape:?}, as the configuration beside it says"),
+            found: found.to_vec(),
+        })
+    }
+
     /// A tensor of this shape as f32 in host memory.
     ///
     /// # Errors
-    /// [`Error::TensorMissing`], [`Error::Shape`], [`Error::Unsupported`] for a dtype other than F32, F16, BF16,
+    /// Those of [`Weights::expect`], [`Error::Unsupported`] for a dtype other than F32, F16, BF16,
     /// [`Error::NonFinite`].
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let found = self.shape(name)?;
-        if found != shape {
-            return Err(Error::Shape {
-                path: self.path.clone(),
-                tensor: name.into(),
-                expected: format!("{shape:?}, as the configuration beside it says"),
-                found: found.to_vec(),
-            });
-        }
+        self.expect(name, shape)?;
         let values = self.checkpoint.to_f32(name)?;
         self.checkpoint.release(name);
         if let Some(index) = values.iter().position(|x| !x.is_finite()) {
@@ -128,4 +161,8 @@ impl Weights {
             eps,
         })
     }
+}
+
+fn warn_of_half_precision(folder: &Path, name: &str) {
+    tracing::warn!("{}: only the weights of half precision are there; taking {name}", folder.display());
 }

@@ -20,6 +20,7 @@ mod tensor;
 
 pub use cpu::ROW_CHUNK;
 pub use cpu::cpu_engine;
+pub(crate) use cpu::simd;
 pub use device::Device;
 pub use dtype::DType;
 pub use engine::{Engine, Place};

@@ -4,7 +4,7 @@
 mod memory;
 mod packages;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::memory::Base;
 pub use self::packages::{Package, packages};
@@ -63,7 +63,7 @@ pub struct Workload {
 }
 
 /// One distinct Hessian.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HessianPlan {
     /// The first Linear that reads the input.
     pub tap: String,
@@ -81,7 +81,7 @@ impl HessianPlan {
 }
 
 /// One run of the trajectory.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PassPlan {
     pub hessians: usize,
     pub hessian_bytes: u64,
@@ -90,7 +90,7 @@ pub struct PassPlan {
 }
 
 /// One calibration package.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PackagePlan {
     pub linears: usize,
     pub hessians: Vec<HessianPlan>,
@@ -101,7 +101,7 @@ pub struct PackagePlan {
 }
 
 /// Multiply-adds counted as two operations.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Arithmetic {
     pub forward: f64,
     pub hessians: f64,

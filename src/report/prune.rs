@@ -61,18 +61,30 @@ pub struct HessianReport {
     pub dead_columns: usize,
     /// Dampening of every attempt at the factorisation; the last one succeeded.
     pub dampening_attempts: Vec<f64>,
+    /// Smallest pivot of the damped factorisation.
     pub smallest_pivot: Option<f64>,
+    /// Largest pivot of the same; over the smallest it is a lower bound of the damped Hessian's condition number.
+    #[serde(default)]
+    pub largest_pivot: Option<f64>,
 }
 
 impl HessianReport {
     pub fn new(health: HessianHealth) -> Self {
-        let HessianHealth { tap, columns, dead_columns, dampening_attempts, smallest_pivot, tokens } = health;
-        HessianReport { tap, columns, tokens, dead_columns, dampening_attempts, smallest_pivot }
+        let HessianHealth { tap, columns, dead_columns, dampening_attempts, smallest_pivot, largest_pivot, tokens } =
+            health;
+        HessianReport { tap, columns, tokens, dead_columns, dampening_attempts, smallest_pivot, largest_pivot }
+    }
+
+    /// A lower bound of the condition number of the damped Hessian: its largest pivot over its smallest, both of which
+    /// lie between its extreme eigenvalues.
+    pub fn condition_at_least(&self) -> Option<f64> {
+        let (smallest, largest) = (self.smallest_pivot?, self.largest_pivot?);
+        (smallest > 0.0).then(|| largest / smallest)
     }
 }
 
 /// What the model was calibrated with.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CalibrationReport {
     pub samples: usize,
     pub text_tokens: usize,
@@ -85,12 +97,12 @@ pub struct CalibrationReport {
 }
 
 /// The whole report.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PruneReport {
-    pub schema: &'static str,
-    pub obsdiff: &'static str,
+    pub schema: String,
+    pub obsdiff: String,
     /// diffusers class of the transformer.
-    pub model: &'static str,
+    pub model: String,
     /// Weights removed over all weights of the pruned Linears.
     pub sparsity: f64,
     pub pruned: u64,
@@ -118,9 +130,9 @@ impl PruneReport {
         let prunable: u64 = layers.iter().map(|layer| (layer.rows * layer.columns) as u64).sum();
         let errors: Vec<f64> = layers.iter().filter_map(|layer| layer.relative_error).collect();
         PruneReport {
-            schema: SCHEMA,
-            obsdiff: env!("CARGO_PKG_VERSION"),
-            model: pipeline.architecture.class_name(),
+            schema: SCHEMA.into(),
+            obsdiff: env!("CARGO_PKG_VERSION").into(),
+            model: pipeline.architecture.class_name().into(),
             sparsity: pruned as f64 / prunable as f64,
             pruned,
             prunable_parameters: prunable,
@@ -146,10 +158,25 @@ impl PruneReport {
     }
 }
 
+/// What a run read, by absolute path, so that others can find it again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Inputs {
+    /// The dense model.
+    pub model: String,
+    /// The calibration file; `None` if it was not needed.
+    pub calibration: Option<String>,
+    /// The dtype in which weights were held while the model ran.
+    pub dtype: String,
+}
+
 /// What one run took; differs from run to run.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunReport {
     pub command: Vec<String>,
+    /// The folder that the command ran in, which its relative paths start from.
+    pub folder: String,
+    /// What was read.
+    pub inputs: Inputs,
     /// `cpu`, or the GPU that computed.
     pub engine: String,
     pub threads: usize,

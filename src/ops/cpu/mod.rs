@@ -21,7 +21,7 @@ mod rms_norm;
 mod rope;
 mod select;
 mod silu;
-mod simd;
+pub mod simd;
 mod strided_copy;
 mod sweep;
 mod triangle;
