@@ -9,6 +9,7 @@ use serde_json::json;
 use super::sample::create_folder;
 use super::sampling_args::SamplingArgs;
 use super::table::{Align, Table, bytes};
+use super::text_args::TextArgs;
 use super::{print, print_json};
 use crate::checkpoint::{Pipeline, write_atomic};
 use crate::conditioning::Conditioning;
@@ -30,8 +31,10 @@ pub struct Args {
     #[arg(value_name = "PRUNED")]
     pruned: PathBuf,
     /// A safetensors file with prompt_embeds, pooled_prompt_embeds, their negative_ counterparts, latents
-    #[arg(long, value_name = "FILE")]
-    conditioning: PathBuf,
+    #[arg(long, value_name = "FILE", conflicts_with = "prompts", required_unless_present = "prompts")]
+    conditioning: Option<PathBuf>,
+    #[command(flatten)]
+    text: TextArgs,
     /// Folder for grid.png: rows of the dense model's latents, each above the pruned model's
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -78,7 +81,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     }
     // Both run with the dense model's schedule: a pruned copy of the transformer alone has none.
     let sampler = args.sampling.sampler(&dense)?;
-    let conditioning = Conditioning::open(&args.conditioning, &dense.architecture)?;
+    let conditioning = args.sampling.conditioning(&args.text, args.conditioning.as_deref(), &dense, &sampler)?;
     sampler.check(&dense.architecture, &conditioning)?;
     let dtype = args.sampling.weight_dtype();
     let outcome = |pipeline: &Pipeline| {

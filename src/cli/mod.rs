@@ -12,6 +12,7 @@ mod sample;
 mod sampling_args;
 mod self_test;
 mod table;
+mod text_args;
 mod validate;
 
 use std::io::{ErrorKind, IsTerminal, Write};
