@@ -4,14 +4,19 @@
 mod activation;
 mod attention;
 mod clip;
+mod clip_picture;
 mod clip_text;
+mod clip_vision;
 mod component;
 mod layers;
+mod resize;
 mod rows;
 mod t5;
 mod weights;
 
+pub use clip_picture::Rgb;
 pub use clip_text::{ClipText, ClipTextOutput};
+pub use clip_vision::ClipVision;
 pub use layers::{LayerNorm, Linear};
 pub use t5::T5;
 pub use weights::Weights;

@@ -337,3 +337,26 @@ impl FeedForward {
         ops::add(self.out.apply(&inner)?, x)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// First distance of every bucket of a half, as transformers has them.
+    #[test]
+    fn buckets_begin_where_transformers_has_them() {
+        for (buckets, max_distance, starts) in [
+            (32, 128, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 23, 32, 46, 64, 91][..]),
+            (20, 100, &[0, 1, 2, 3, 4, 5, 10, 17, 31, 55][..]),
+            (8, 5, &[0, 1, 2, 4][..]),
+        ] {
+            let half = buckets / 2;
+            for distance in 0..2000 {
+                let expected = starts.iter().rposition(|&start| start <= distance).unwrap();
+                assert_eq!(bucket(-(distance as isize), buckets, max_distance), expected, "{buckets}: {distance}");
+                let behind = if distance > 0 { half + expected } else { 0 };
+                assert_eq!(bucket(distance as isize, buckets, max_distance), behind, "{buckets}: {distance}");
+            }
+        }
+    }
+}
