@@ -10,6 +10,7 @@ use super::model_arg::ModelArg;
 use super::sample::create_folder;
 use super::sampling_args::SamplingArgs;
 use super::table::{Align, Table, bytes};
+use super::text_args::TextArgs;
 use super::{print, print_json};
 use crate::checkpoint::{Pipeline, write_atomic};
 use crate::conditioning::Conditioning;
@@ -32,8 +33,10 @@ pub struct Args {
     #[arg(value_name = "PRUNED")]
     pruned: ModelArg,
     /// A safetensors file with prompt_embeds, pooled_prompt_embeds, their negative_ counterparts, latents
-    #[arg(long, value_name = "FILE")]
-    conditioning: PathBuf,
+    #[arg(long, value_name = "FILE", conflicts_with = "prompts", required_unless_present = "prompts")]
+    conditioning: Option<PathBuf>,
+    #[command(flatten)]
+    text: TextArgs,
     /// Folder for grid.png: rows of the dense model's latents, each above the pruned model's
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -69,8 +72,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
         return Err(Error::OutputExists { path: path.clone() });
     }
     let engine = args.sampling.engine()?;
-    let (dense, pruned) =
-        (args.dense.open(&[Part::Transformer, Part::Trajectory])?, args.pruned.open(&[Part::Transformer])?);
+    let dense = args.dense.open(&[&[Part::Transformer, Part::Trajectory], args.text.parts()].concat())?;
+    let pruned = args.pruned.open(&[Part::Transformer])?;
     if dense.architecture != pruned.architecture {
         return Err(Error::Usage(format!(
             "{} and {} have different configurations, so the same prompts mean different things; compare a model with \
@@ -80,7 +83,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     }
     // Both run with the dense model's schedule: a pruned copy of the transformer alone has none.
     let sampler = args.sampling.sampler(&dense)?;
-    let conditioning = Conditioning::open(&args.conditioning, &dense.architecture)?;
+    let conditioning = args.sampling.conditioning(&args.text, args.conditioning.as_deref(), &dense, &sampler)?;
     sampler.check(&dense.architecture, &conditioning)?;
     let dtype = args.sampling.weight_dtype();
     let outcome = |pipeline: &Pipeline| {

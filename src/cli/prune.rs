@@ -10,6 +10,7 @@ use super::model_arg::ModelArg;
 use super::progress::Bars;
 use super::sampling_args::SamplingArgs;
 use super::table::{Align, Table, bytes, seconds};
+use super::text_args::TextArgs;
 use crate::error::{Error, Result};
 use crate::hub::Part;
 use crate::job::{Outcome, PruneJob, prune};
@@ -28,8 +29,10 @@ pub struct Args {
     output: PathBuf,
     /// Embeddings to calibrate with: safetensors with prompt_embeds, pooled_prompt_embeds, for SD3 also
     /// negative_prompt_embeds and negative_pooled_prompt_embeds, optionally latents; one row per sample.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "prompts")]
     calibration: Option<PathBuf>,
+    #[command(flatten)]
+    text: TextArgs,
     /// Recipe file; flags override it.
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
@@ -67,7 +70,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
         model: args.model.resolve(&[Part::Everything])?,
         output: args.output.clone(),
         overwrite: args.overwrite,
-        calibration: args.calibration.clone(),
+        calibration: args.text.source(args.calibration.as_deref(), patch.seed)?,
         recipe,
         sampling: patch,
         dtype: args.sampling.weight_dtype(),

@@ -1,4 +1,4 @@
-//! `obsdiff sample`: pictures and final latents of a model for given embeddings.
+//! `obsdiff sample`: pictures and final latents of a model for given prompts or embeddings.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,29 +10,31 @@ use super::model_arg::ModelArg;
 use super::progress::{Bars, Watched};
 use super::sample_output::{self, GRID, LATENTS, Painter};
 use super::sampling_args::SamplingArgs;
+use super::text_args::TextArgs;
 use super::{print, print_json};
 use crate::checkpoint::{StagedFiles, TensorOut, write_safetensors};
-use crate::conditioning::Conditioning;
 use crate::error::{Error, Result};
 use crate::hub::Part;
 use crate::model::{Observer, Transformer};
 use crate::ops::{DType, Engine, Tensor};
 use crate::sampling::Probe;
 
-/// Runs a model on prompt embeddings and writes the pictures and the final latents
+/// Runs a model on prompts or their embeddings and writes the pictures and the final latents
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Diffusers folder, or a name on the hub: owner/name, owner/name@REVISION
     #[arg(value_name = "MODEL")]
     model: ModelArg,
     /// A safetensors file with prompt_embeds, pooled_prompt_embeds, their negative_ counterparts, latents
-    #[arg(long, value_name = "FILE")]
-    conditioning: PathBuf,
+    #[arg(long, value_name = "FILE", conflicts_with = "prompts", required_unless_present = "prompts")]
+    conditioning: Option<PathBuf>,
+    #[command(flatten)]
+    text: TextArgs,
     /// Folder for picture-0000.png and so on, one per prompt, grid.png with all of them, and latents.safetensors
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
     /// Write latents.safetensors alone: the VAE is neither needed nor run
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     no_pictures: bool,
     /// Write the latents after every step too, as step_latents [steps, prompts, ...]
     #[arg(long, help_heading = "Output")]
@@ -64,10 +66,10 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     if args.sparse {
         check_sparse(&*engine, args.sampling.weight_dtype())?;
     }
-    let pipeline = args.model.open(&[Part::Transformer, Part::Trajectory])?;
+    let pipeline = args.model.open(&parts(args))?;
     let sampler = args.sampling.sampler(&pipeline)?;
     let painter = if args.no_pictures { Painter::None } else { Painter::of(&pipeline, sampler.size())? };
-    let conditioning = Conditioning::open(&args.conditioning, &pipeline.architecture)?;
+    let conditioning = args.sampling.conditioning(&args.text, args.conditioning.as_deref(), &pipeline, &sampler)?;
     sampler.check(&pipeline.architecture, &conditioning)?;
     let mut model = Transformer::open(&pipeline, args.sampling.weight_dtype(), engine)?;
     let packed = if args.sparse { pack_sparse(&mut model)? } else { 0 };
@@ -124,6 +126,12 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
         _ => format!("wrote {pictures} pictures in {decode_seconds:.2} s, {GRID} and {LATENTS} to {folder}\n"),
     };
     print(out, &text)
+}
+
+/// What of the model is needed.
+fn parts(args: &Args) -> Vec<Part> {
+    let pictures: &[Part] = if args.no_pictures { &[] } else { &[Part::Vae] };
+    [&[Part::Transformer, Part::Trajectory], args.text.parts(), pictures].concat()
 }
 
 /// Refuses --sparse where it cannot work, before anything is loaded.

@@ -23,6 +23,7 @@ fn inputs(job: &PruneJob) -> Inputs {
 pub(super) struct Times {
     started: Instant,
     last: Instant,
+    pub(super) encode: Duration,
     pub(super) load: Duration,
     pub(super) forward: Duration,
     pub(super) hessians: Duration,
@@ -35,7 +36,7 @@ impl Times {
         let now = Instant::now();
         let zero = Duration::ZERO;
         let solve = SolveTimes::default();
-        Times { started: now, last: now, load: zero, forward: zero, hessians: zero, solve, save: zero }
+        Times { started: now, last: now, encode: zero, load: zero, forward: zero, hessians: zero, solve, save: zero }
     }
 
     /// Time since the last lap.
@@ -48,6 +49,7 @@ impl Times {
 
     pub(super) fn report(&self, job: &PruneJob, plan: Plan) -> RunReport {
         let stages = [
+            ("encode", self.encode),
             ("load", self.load),
             ("forward", self.forward),
             ("hessians", self.hessians),
