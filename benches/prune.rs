@@ -41,6 +41,7 @@ fn digits(c: &mut Criterion<CpuTime>) {
             model: models.join("pipeline"),
             output: folder.path().join("pruned"),
             overwrite: true,
+            layout: None,
             calibration: Some(models.join("calibration.safetensors").into()),
             recipe: Recipe::resolve(&patch).expect("a valid recipe"),
             sampling: patch,

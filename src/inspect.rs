@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::checkpoint::config::Architecture;
+use crate::checkpoint::original::{is_original, refuse_other_formats};
 use crate::checkpoint::scan::{Pattern, scan};
 use crate::checkpoint::{Pipeline, SafetensorsFile, TensorInfo};
 use crate::error::{Error, Result};
@@ -21,11 +22,18 @@ pub struct Inspection {
     /// [`SCHEMA`].
     pub schema: &'static str,
     pub path: String,
+    /// `diffusers`, `original (SD3)`, `original (FLUX)`; `None` for a plain file.
+    pub layout: Option<&'static str>,
+    /// Why the transformer in a plain file cannot be used, if there is one.
+    pub refused: Option<String>,
     /// `None` for a plain file.
     pub architecture: Option<ArchitectureSummary>,
     /// Weight files.
     pub files: usize,
+    /// Under the names of diffusers, where the file has fused ones, and with those of other networks.
     pub tensors: usize,
+    /// Tensors of other networks in a file of the original layout: VAE, text encoders.
+    pub carried: usize,
     /// Elements of all tensors.
     pub parameters: u64,
     /// Bytes of all tensors.
@@ -73,16 +81,26 @@ pub struct MatrixInspection {
     pub pattern: String,
 }
 
-/// Inspects a model folder, or a safetensors file.
+/// Inspects a model, or any other safetensors file. A file with a transformer that cannot be used, such as a quantised
+/// one, is shown as a plain file with the reason.
 ///
 /// # Errors
 /// Those of [`Pipeline::open`], [`Pipeline::weights`], [`SafetensorsFile::open`].
 pub fn inspect(path: &Path) -> Result<Inspection> {
-    if path.is_file() { inspect_file(path) } else { inspect_model(path) }
+    if !path.is_file() {
+        return inspect_model(path, &Pipeline::open(path)?);
+    }
+    refuse_other_formats(path)?;
+    if !is_original(&SafetensorsFile::open(path)?) {
+        return inspect_file(path, None);
+    }
+    match Pipeline::open(path) {
+        Ok(pipeline) => inspect_model(path, &pipeline),
+        Err(error) => inspect_file(path, Some(error.to_string())),
+    }
 }
 
-fn inspect_model(path: &Path) -> Result<Inspection> {
-    let pipeline = Pipeline::open(path)?;
+fn inspect_model(path: &Path, pipeline: &Pipeline) -> Result<Inspection> {
     let weights = pipeline.weights()?;
     let linears: Vec<_> = taps(&pipeline.architecture).into_iter().flat_map(|tap| tap.linears).collect();
     let matrices = linears
@@ -95,16 +113,22 @@ fn inspect_model(path: &Path) -> Result<Inspection> {
                 hint: "the configuration requires it".into(),
             };
             let info = weights.info(&tensor).ok_or_else(missing)?;
-            let matrix = inspect_matrix(&linear.name, info, weights.bytes(&tensor)?);
+            let matrix = inspect_matrix(&linear.name, info, &weights.bytes(&tensor)?);
             weights.release(&tensor);
             matrix.ok_or_else(missing)
         })
         .collect::<Result<Vec<_>>>()?;
     let infos: Vec<_> = weights.names().filter_map(|name| weights.info(name)).collect();
-    Ok(summary(path, Some(describe(&pipeline.architecture)), weights.shards().len(), &infos, matrices))
+    Ok(Inspection {
+        layout: Some(pipeline.layout.describe(&pipeline.architecture)),
+        architecture: Some(describe(&pipeline.architecture)),
+        files: weights.shards().len(),
+        carried: weights.carried().len(),
+        ..summary(path, &infos, matrices)
+    })
 }
 
-fn inspect_file(path: &Path) -> Result<Inspection> {
+fn inspect_file(path: &Path, refused: Option<String>) -> Result<Inspection> {
     let file = SafetensorsFile::open(path)?;
     let tensors: Vec<_> = file.names().filter_map(|name| Some((name, file.info(name)?))).collect();
     let matrices = tensors
@@ -116,7 +140,7 @@ fn inspect_file(path: &Path) -> Result<Inspection> {
         })
         .collect::<Result<Vec<_>>>()?;
     let infos: Vec<_> = tensors.iter().map(|&(_, info)| info).collect();
-    Ok(summary(path, None, 1, &infos, matrices.into_iter().flatten().collect()))
+    Ok(Inspection { refused, ..summary(path, &infos, matrices.into_iter().flatten().collect()) })
 }
 
 /// `None` for a tensor that is no 2-D float matrix.
@@ -135,13 +159,8 @@ fn inspect_matrix(name: &str, info: &TensorInfo, bytes: &[u8]) -> Option<MatrixI
     })
 }
 
-fn summary(
-    path: &Path,
-    architecture: Option<ArchitectureSummary>,
-    files: usize,
-    infos: &[&TensorInfo],
-    matrices: Vec<MatrixInspection>,
-) -> Inspection {
+/// Of one plain file.
+fn summary(path: &Path, infos: &[&TensorInfo], matrices: Vec<MatrixInspection>) -> Inspection {
     let mut dtypes = BTreeMap::new();
     for info in infos {
         *dtypes.entry(info.dtype.to_string()).or_default() += 1;
@@ -149,9 +168,12 @@ fn summary(
     Inspection {
         schema: SCHEMA,
         path: path.display().to_string(),
-        architecture,
-        files,
+        layout: None,
+        refused: None,
+        architecture: None,
+        files: 1,
         tensors: infos.len(),
+        carried: 0,
         parameters: infos.iter().map(|info| info.elements() as u64).sum(),
         bytes: infos.iter().map(|info| info.range.len() as u64).sum(),
         dtypes,

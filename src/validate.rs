@@ -11,7 +11,7 @@ use crate::checkpoint::pipeline::read_json;
 use crate::checkpoint::save::{OBS_DIFF_KEY, REPORT_FILE};
 use crate::checkpoint::scan::{first_overfull_group, scan};
 use crate::checkpoint::shards::INDEX_FILE;
-use crate::checkpoint::{Checkpoint, Pipeline};
+use crate::checkpoint::{Checkpoint, Layout, Pipeline};
 use crate::error::{Error, Result};
 use crate::model::taps::taps;
 
@@ -129,7 +129,7 @@ impl Checks {
     }
 
     fn files(&mut self, pipeline: &Pipeline) -> Option<Checkpoint> {
-        match Checkpoint::open(&pipeline.transformer) {
+        match pipeline.unchecked_weights() {
             Ok(weights) => {
                 let (tensors, files) = (weights.len(), weights.shards().len());
                 self.add(
@@ -151,7 +151,7 @@ impl Checks {
         let problems = names
             .par_iter()
             .filter_map(|name| {
-                let bad = scan(weights.bytes(name).ok()?, weights.info(name)?)?.non_finite;
+                let bad = scan(&weights.bytes(name).ok()?, weights.info(name)?)?.non_finite;
                 weights.release(name);
                 (bad > 0).then(|| format!("tensor `{name}` holds {bad} NaN or infinite values"))
             })
@@ -161,10 +161,14 @@ impl Checks {
 
     /// Reads the claims; both places of the description must be there, or neither.
     fn claims(&mut self, pipeline: &Pipeline) -> Vec<Claim> {
-        let path = pipeline.root.join(REPORT_FILE);
+        let path = pipeline.folder().join(REPORT_FILE);
+        let place = match pipeline.layout {
+            Layout::Diffusers => "config.json",
+            Layout::Original => "the metadata of the weights",
+        };
         let described = pipeline.config.get(OBS_DIFF_KEY).is_some_and(Value::is_object);
         if !path.is_file() {
-            let problem = format!("config.json has `{OBS_DIFF_KEY}`, but {REPORT_FILE} is missing");
+            let problem = format!("{place} has `{OBS_DIFF_KEY}`, but {REPORT_FILE} is missing");
             self.add(
                 "report",
                 "not a pruned model: no claims".into(),
@@ -174,7 +178,7 @@ impl Checks {
         }
         match read_claims(&path) {
             Ok(claims) => {
-                let problem = format!("{REPORT_FILE} is there, but config.json has no object `{OBS_DIFF_KEY}`");
+                let problem = format!("{REPORT_FILE} is there, but {place} has no object `{OBS_DIFF_KEY}`");
                 let found = format!("{} layers claimed as pruned", claims.len());
                 self.add("report", found, (!described).then_some(problem).into_iter().collect());
                 claims
@@ -203,12 +207,25 @@ impl Checks {
     }
 
     fn config(&mut self, pipeline: &Pipeline, model: &Pipeline) {
+        if pipeline.layout != model.layout {
+            let same = pipeline.architecture.computes_like(&model.architecture);
+            let problem = "the sizes differ from those of the source".to_string();
+            return self.add(
+                "config",
+                "the same sizes as the source".into(),
+                (!same).then_some(problem).into_iter().collect(),
+            );
+        }
         let problems = config_differences(&pipeline.config, &model.config);
         self.add("config", format!("equal except `{OBS_DIFF_KEY}`"), problems);
     }
 
-    /// Same tensors with the same dtypes and shapes in the same files.
+    /// Same tensors with the same dtypes and shapes in the same files; from one layout to the other files differ, and
+    /// other networks stay behind.
     fn layout(&mut self, weights: &Checkpoint, original: &Checkpoint) {
+        let same_layout = weights.layout() == original.layout();
+        let other_networks: BTreeSet<&str> =
+            weights.carried().iter().chain(original.carried()).map(String::as_str).collect();
         let file_of = |checkpoint: &Checkpoint, name: &str| {
             let shard = &checkpoint.shards()[checkpoint.shard_of(name)?];
             Some(shard.path().file_name()?.to_owned())
@@ -216,6 +233,7 @@ impl Checks {
         let names: BTreeSet<_> = weights.names().chain(original.names()).collect();
         let problems = names
             .iter()
+            .filter(|&name| same_layout || !other_networks.contains(name))
             .filter_map(|name| {
                 let (Some(new), Some(old)) = (weights.info(name), original.info(name)) else {
                     let place = if weights.info(name).is_some() { "only here" } else { "only in the source" };
@@ -228,10 +246,15 @@ impl Checks {
                     ));
                 }
                 let (here, there) = (file_of(weights, name), file_of(original, name));
-                (here != there).then(|| format!("tensor `{name}` is in another file than in the source"))
+                (same_layout && here != there).then(|| format!("tensor `{name}` is in another file than in the source"))
             })
             .collect();
-        self.add("layout", "same tensors, dtypes, shapes and files as the source".into(), problems);
+        let found = if same_layout {
+            "same tensors, dtypes, shapes and files as the source"
+        } else {
+            "same tensors, dtypes and shapes as the source, in the other layout"
+        };
+        self.add("layout", found.into(), problems);
     }
 
     fn untouched(&mut self, claims: &[Claim], weights: &Checkpoint, original: &Checkpoint) {
@@ -242,7 +265,8 @@ impl Checks {
             .par_iter()
             .filter_map(|name| {
                 let (new, old) = (weights.bytes(name).ok()?, original.bytes(name).ok()?);
-                let at = if new == old { None } else { new.iter().zip(old).position(|(a, b)| a != b).or(Some(0)) };
+                let at =
+                    if new == old { None } else { new.iter().zip(old.iter()).position(|(a, b)| a != b).or(Some(0)) };
                 weights.release(name);
                 original.release(name);
                 at.map(|at| {
@@ -278,21 +302,21 @@ fn layer_problem(claim: &Claim, weights: &Checkpoint, original: Option<&Checkpoi
         return Some(format!("`{name}` is {:?}, claimed {} x {}", info.shape, claim.rows, claim.columns));
     }
     let bytes = weights.bytes(&name).ok()?;
-    let Some(found) = scan(bytes, info) else {
+    let Some(found) = scan(&bytes, info) else {
         return Some(format!("`{name}` is {}, which cannot be checked", info.dtype));
     };
     if found.zeros < claim.pruned {
         return Some(format!("`{name}` has {} zeros, claimed {} removed weights", found.zeros, claim.pruned));
     }
     let problem = match parse_pattern(&claim.pattern) {
-        Some(Some((keep, of))) => first_overfull_group(bytes, info, keep, of).map(|(row, group)| {
+        Some(Some((keep, of))) => first_overfull_group(&bytes, info, keep, of).map(|(row, group)| {
             format!(
                 "`{name}` is claimed {}, but row {row}, group {group} keeps more than {keep} of {of}",
                 claim.pattern
             )
         }),
         Some(None) => {
-            let before = original.and_then(|original| scan(original.bytes(&name).ok()?, original.info(&name)?));
+            let before = original.and_then(|original| scan(&original.bytes(&name).ok()?, original.info(&name)?));
             before.and_then(|before| {
                 let surplus = found.zeros - claim.pruned;
                 let accidental = found.elements.div_ceil(ACCIDENTAL_ZEROS_ONE_IN);

@@ -4,9 +4,12 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
+
+/// The release of diffusers whose classes and files are followed.
+const DIFFUSERS_VERSION: &str = "0.33.1";
 
 /// Configuration of `SD3Transformer2DModel` (SD3-medium, SD3.5-medium, SD3.5-large).
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -134,7 +137,11 @@ impl Architecture {
         Ok(arch)
     }
 
-    fn check(&self, path: &Path) -> Result<()> {
+    /// Refuses sizes that contradict each other; `path` is only for messages.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`], [`Error::Unsupported`] for another `qk_norm`.
+    pub(super) fn check(&self, path: &Path) -> Result<()> {
         let fail = |problem: String| Err(Error::malformed(path, problem));
         match self {
             Architecture::Sd3(c) => {
@@ -211,6 +218,57 @@ impl Architecture {
         match self {
             Architecture::Sd3(c) => c.pooled_projection_dim,
             Architecture::Flux(c) => c.pooled_projection_dim,
+        }
+    }
+
+    /// `config.json` as diffusers writes it for this model: every key, sorted.
+    pub fn to_config(&self) -> Value {
+        match self {
+            Architecture::Sd3(c) => json!({
+                "_class_name": self.class_name(),
+                "_diffusers_version": DIFFUSERS_VERSION,
+                "attention_head_dim": c.attention_head_dim,
+                "caption_projection_dim": c.caption_projection_dim,
+                "dual_attention_layers": c.dual_attention_layers,
+                "in_channels": c.in_channels,
+                "joint_attention_dim": c.joint_attention_dim,
+                "num_attention_heads": c.num_attention_heads,
+                "num_layers": c.num_layers,
+                "out_channels": c.out_channels,
+                "patch_size": c.patch_size,
+                "pooled_projection_dim": c.pooled_projection_dim,
+                "pos_embed_max_size": c.pos_embed_max_size,
+                "qk_norm": c.qk_norm,
+                "sample_size": c.sample_size,
+            }),
+            Architecture::Flux(c) => json!({
+                "_class_name": self.class_name(),
+                "_diffusers_version": DIFFUSERS_VERSION,
+                "attention_head_dim": c.attention_head_dim,
+                "axes_dims_rope": c.axes_dims_rope,
+                "guidance_embeds": c.guidance_embeds,
+                "in_channels": c.in_channels,
+                "joint_attention_dim": c.joint_attention_dim,
+                "num_attention_heads": c.num_attention_heads,
+                "num_layers": c.num_layers,
+                "num_single_layers": c.num_single_layers,
+                "out_channels": c.out_channels,
+                "patch_size": c.patch_size,
+                "pooled_projection_dim": c.pooled_projection_dim,
+            }),
+        }
+    }
+
+    /// Whether both compute the same from the same weights: all sizes but SD3's `sample_size`, which only sets how
+    /// large a picture is when nothing is asked, and `out_channels` spelled out or not.
+    pub fn computes_like(&self, other: &Architecture) -> bool {
+        match (self, other) {
+            (Architecture::Sd3(a), Architecture::Sd3(b)) => Sd3Config { sample_size: b.sample_size, ..a.clone() } == *b,
+            (Architecture::Flux(a), Architecture::Flux(b)) => {
+                let same_channels = a.out_channels() == b.out_channels();
+                same_channels && FluxConfig { out_channels: b.out_channels, ..a.clone() } == *b
+            }
+            _ => false,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
@@ -104,19 +105,6 @@ impl SafetensorsFile {
         self.convert(name, convert::to_f32, "F32, F16, BF16")
     }
 
-    /// Row `index` of an F32, F16 or BF16 tensor of at least one dimension, widened to `f32`; nothing else is read.
-    ///
-    /// # Errors
-    /// [`Error::TensorMissing`], [`Error::Unsupported`] for other dtypes.
-    ///
-    /// # Panics
-    /// If there is no such row.
-    pub fn row_to_f32(&self, name: &str, index: usize) -> Result<Vec<f32>> {
-        let info = self.require(name)?;
-        let row = info.range.len() / info.shape[0];
-        self.convert(name, |bytes, dtype| convert::to_f32(&bytes[index * row..][..row], dtype), "F32, F16, BF16")
-    }
-
     /// An F64, F32, F16 or BF16 tensor widened to `f64`, row-major.
     ///
     /// # Errors
@@ -133,28 +121,49 @@ impl SafetensorsFile {
         self.convert(name, convert::to_i64, "I64, I32, I16, I8, U32, U16, U8, BOOL")
     }
 
+    /// Bytes of the file.
+    ///
+    /// # Panics
+    /// If the range does not lie within it.
+    pub(super) fn slice(&self, range: &Range<usize>) -> &[u8] {
+        &self.map[range.clone()]
+    }
+
     /// Gives the resident pages of a tensor back to the system; the next access reads them again. Without
     /// this a converted tensor counts twice. Does nothing for an unknown name.
     pub fn release(&self, name: &str) {
-        let Some(info) = self.info(name).filter(|info| !info.range.is_empty()) else { return };
+        if let Some(info) = self.info(name) {
+            self.release_range(&info.range);
+        }
+    }
+
+    /// [`SafetensorsFile::release`] for some bytes of the file.
+    pub(super) fn release_range(&self, range: &Range<usize>) {
+        if range.is_empty() {
+            return;
+        }
         #[cfg(unix)]
         {
             // SAFETY: the mapping is read-only and backed by the file, so dropped pages come back with the
             // same content, and slices into them stay valid. A refusal only costs memory.
             let _ = unsafe {
-                self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, info.range.start, info.range.len())
+                self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
             };
         }
-        #[cfg(not(unix))]
-        let _ = info;
     }
 
     fn convert<T>(&self, name: &str, read: impl Fn(&[u8], Dtype) -> Option<Vec<T>>, supported: &str) -> Result<Vec<T>> {
         let info = self.require(name)?;
-        read(&self.map[info.range.clone()], info.dtype).ok_or_else(|| Error::Unsupported {
-            what: format!("dtype of tensor `{name}` in {}", self.path.display()),
-            found: info.dtype.to_string(),
-            supported: supported.into(),
-        })
+        read(&self.map[info.range.clone()], info.dtype)
+            .ok_or_else(|| unsupported_dtype(&self.path, name, info.dtype, supported))
+    }
+}
+
+/// A tensor cannot be read as numbers of the kind that is needed.
+pub(super) fn unsupported_dtype(path: &Path, name: &str, dtype: Dtype, supported: &str) -> Error {
+    Error::Unsupported {
+        what: format!("dtype of tensor `{name}` in {}", path.display()),
+        found: dtype.to_string(),
+        supported: supported.into(),
     }
 }

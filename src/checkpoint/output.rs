@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::pipeline::{CONFIG, MODEL_INDEX};
+use super::save::REPORT_FILE;
 use super::writer::{parent_of, partial_sibling, sync_folder};
 use crate::error::{Error, Result};
 
@@ -154,7 +155,8 @@ fn resolve(given: &Path, exists: bool) -> Result<PathBuf> {
 
 /// Only an empty folder or a model folder may be replaced: `--overwrite` must not delete a home folder.
 fn check_replaceable(destination: &Path) -> Result<()> {
-    let is_model = [MODEL_INDEX, CONFIG].iter().any(|file| destination.join(file).is_file());
+    // A pruned file of the original layout has no configuration, but a report beside it.
+    let is_model = [MODEL_INDEX, CONFIG, REPORT_FILE].iter().any(|file| destination.join(file).is_file());
     let is_empty = || fs::read_dir(destination).is_ok_and(|mut entries| entries.next().is_none());
     if is_model || is_empty() {
         return Ok(());

@@ -1,11 +1,16 @@
-//! A diffusers pipeline folder (with `model_index.json`) or a transformer folder alone (with `config.json`).
+//! A diffusers pipeline folder (with `model_index.json`), a transformer folder alone (with `config.json`), or a
+//! transformer in one file of the original layout.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::config::Architecture;
+use super::layout::Layout;
+use super::original::{Source, only_file_in};
+use super::save::OBS_DIFF_KEY;
 use super::shards::Checkpoint;
+use super::writer::parent_of;
 use crate::error::{Error, Result};
 
 /// File that makes a folder a pipeline.
@@ -15,14 +20,16 @@ pub const CONFIG: &str = "config.json";
 /// Component that is pruned.
 const TRANSFORMER: &str = "transformer";
 
-/// An opened model folder; weights are opened by [`Pipeline::weights`].
+/// An opened model; weights are opened by [`Pipeline::weights`].
 #[derive(Debug)]
 pub struct Pipeline {
-    /// The folder that was given.
+    /// The folder or file that was given.
     pub root: PathBuf,
-    /// The folder of the transformer: `root/transformer`, or `root` itself.
+    /// The folder of the transformer: `root/transformer`, or `root` itself; in the original layout its file.
     pub transformer: PathBuf,
-    /// The transformer's `config.json`, keys in file order, unknown keys included.
+    pub layout: Layout,
+    /// The transformer's `config.json`, keys in file order, unknown keys included; in the original layout what
+    /// diffusers would write.
     pub config: Value,
     pub architecture: Architecture,
     /// `scheduler/scheduler_config.json`.
@@ -37,20 +44,17 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Opens the folder and reads its JSON files; weights are not touched.
+    /// Opens a model: a diffusers folder, of which the JSON files are read, or a file in the original layout (or a
+    /// folder with such a file and no other safetensors), of which the header is read; weights are not touched.
     ///
     /// # Errors
     /// [`Error::Missing`] for an absent folder or configuration, [`Error::Malformed`] for broken JSON or
     /// files that contradict each other, [`Error::Unsupported`] for a model of another class or a quantised
-    /// one.
+    /// one; for a file those of [`Source::open`].
     pub fn open(model: impl AsRef<Path>) -> Result<Self> {
         let root = model.as_ref().to_path_buf();
         if root.is_file() {
-            return Err(Error::malformed(
-                &root,
-                "is a file; expected a diffusers folder with model_index.json or config.json \
-                 (from_single_file and save_pretrained of diffusers convert single-file checkpoints)",
-            ));
+            return Self::open_original(root.clone(), root);
         }
         if !root.is_dir() {
             return Err(Error::Missing { path: root, needed_for: "as the model folder".into() });
@@ -58,15 +62,21 @@ impl Pipeline {
         let index_path = root.join(MODEL_INDEX);
         if !index_path.is_file() {
             if !root.join(CONFIG).is_file() {
+                if let Some(file) = only_file_in(&root)? {
+                    return Self::open_original(root, file);
+                }
                 return Err(Error::Missing {
                     path: index_path,
-                    needed_for: "in a diffusers pipeline folder (or config.json in a transformer folder)".into(),
+                    needed_for: "in a diffusers pipeline folder (or config.json in a transformer folder, or one \
+                                 safetensors file in the original layout)"
+                        .into(),
                 });
             }
             let (config, architecture) = read_config(&root)?;
             return Ok(Pipeline {
                 transformer: root.clone(),
                 root,
+                layout: Layout::Diffusers,
                 config,
                 architecture,
                 scheduler: None,
@@ -95,11 +105,24 @@ impl Pipeline {
             vae: optional(root.join("vae").join(CONFIG))?,
             components: component_folders(&model_index, &root),
             transformer,
+            layout: Layout::Diffusers,
             config,
             architecture,
             model_index: Some(model_index),
             root,
         })
+    }
+
+    /// A transformer in one file of the original layout.
+    fn open_original(root: PathBuf, file: PathBuf) -> Result<Self> {
+        let source = Source::open(&file)?;
+        let mut config = source.architecture.to_config();
+        let pruned = source.metadata().iter().find(|(key, _)| key == OBS_DIFF_KEY);
+        if let Some(entry) = pruned.and_then(|(_, text)| serde_json::from_str::<Value>(text).ok()) {
+            config[OBS_DIFF_KEY] = entry;
+        }
+        let architecture = source.architecture;
+        Ok(Pipeline { root, transformer: file, layout: Layout::Original, config, ..Self::published(architecture) })
     }
 
     /// The scheduler's configuration; for a transformer alone, that of the published models of its kind.
@@ -135,6 +158,7 @@ impl Pipeline {
         Pipeline {
             root: PathBuf::new(),
             transformer: PathBuf::new(),
+            layout: Layout::Diffusers,
             config: Value::Null,
             architecture,
             scheduler: None,
@@ -147,14 +171,30 @@ impl Pipeline {
     /// Opens the weights and checks them against the configuration.
     ///
     /// # Errors
-    /// Those of [`Checkpoint::open`] and [`Checkpoint::check`].
+    /// Those of [`Pipeline::unchecked_weights`] and [`Checkpoint::check`].
     pub fn weights(&self) -> Result<Checkpoint> {
-        let checkpoint = Checkpoint::open(&self.transformer)?;
+        let checkpoint = self.unchecked_weights()?;
         checkpoint.check(&self.architecture)?;
         Ok(checkpoint)
     }
 
-    /// Where the transformer of a copy of this model at `root` lies.
+    /// Opens the weights.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::open`] or, in the original layout, of [`Source::open`].
+    pub fn unchecked_weights(&self) -> Result<Checkpoint> {
+        match self.layout {
+            Layout::Diffusers => Checkpoint::open(&self.transformer),
+            Layout::Original => Source::open(&self.transformer)?.into_checkpoint(),
+        }
+    }
+
+    /// The folder of the model: `root`, or the one that a file lies in.
+    pub fn folder(&self) -> &Path {
+        if self.root.is_file() { parent_of(&self.root) } else { &self.root }
+    }
+
+    /// Where the transformer of a diffusers copy of this model at `root` lies.
     pub fn transformer_in(&self, root: &Path) -> PathBuf {
         if self.model_index.is_some() { root.join(TRANSFORMER) } else { root.to_path_buf() }
     }

@@ -11,13 +11,14 @@ use serde_json::Value;
 use super::convert::{from_f32, rounding};
 use super::file::SafetensorsFile;
 use super::header::{Dtype, TensorInfo, render};
+use super::layout::swap_halves;
 use super::pipeline::{CONFIG, MODEL_INDEX, Pipeline};
 use super::shards::{Checkpoint, INDEX_FILE};
 use super::writer::{AtomicFile, write_atomic};
 use crate::error::{Error, Result};
 use crate::ops::Rounding;
 
-/// The key of `config.json` under which the pruning is described.
+/// The key of `config.json`, or of the metadata of a file in the original layout, under which the pruning is described.
 pub const OBS_DIFF_KEY: &str = "_obs_diff";
 /// The report beside the model.
 pub const REPORT_FILE: &str = "obsdiff.json";
@@ -47,12 +48,8 @@ pub fn save_like<'a>(
         let name = shard.path().file_name().unwrap_or(OsStr::new("weights.safetensors"));
         let mut file = AtomicFile::create(&folder.join(name))?;
         file.write(&header_of(shard))?;
-        for (name, info) in &shard.header().tensors {
-            match replaced(name)? {
-                Some(values) => write_rounded(&mut file, shard.path(), name, info, &values)?,
-                None => file.write(shard.bytes(name)?)?,
-            }
-            shard.release(name);
+        for (name, _) in &shard.header().tensors {
+            write_tensor(source, name, &mut replaced, &mut |bytes| file.write(bytes))?;
         }
         file.commit()?;
     }
@@ -60,6 +57,55 @@ pub fn save_like<'a>(
         copy_file(&source.folder().join(INDEX_FILE), &folder.join(INDEX_FILE))?;
     }
     Ok(())
+}
+
+/// One tensor of an output file: tensors of a checkpoint, one below the other.
+pub(super) struct Entry {
+    pub name: String,
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    /// Names in the checkpoint.
+    pub parts: Vec<String>,
+    /// Whether the lower half of the rows comes first in the file.
+    pub halves_swapped: bool,
+}
+
+/// Orders tensors as the safetensors serialiser does: larger dtypes first, then by name.
+pub(super) fn sort(entries: &mut [Entry]) {
+    entries.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
+}
+
+/// Writes `entries`, in their order, as one safetensors file with the weights of `source`; `replaced` as in
+/// [`save_like`].
+///
+/// # Errors
+/// Those of [`save_like`].
+pub(super) fn write_entries<'a>(
+    path: &Path,
+    metadata: &[(String, String)],
+    entries: &[Entry],
+    source: &Checkpoint,
+    mut replaced: impl FnMut(&str) -> Result<Option<Cow<'a, [f32]>>>,
+) -> Result<()> {
+    let mut file = AtomicFile::create(path)?;
+    let bytes_of = |entry: &Entry| entry.shape.iter().product::<usize>() * entry.dtype.bitsize() / 8;
+    let tensors = entries.iter().map(|e| (e.name.as_str(), e.dtype, e.shape.as_slice(), bytes_of(e)));
+    file.write(&render(metadata, tensors))?;
+    for entry in entries {
+        for part in &entry.parts {
+            if entry.halves_swapped {
+                let mut whole = Vec::new();
+                write_tensor(source, part, &mut replaced, &mut |bytes| {
+                    whole.extend_from_slice(bytes);
+                    Ok(())
+                })?;
+                file.write(&swap_halves(&whole))?;
+            } else {
+                write_tensor(source, part, &mut replaced, &mut |bytes| file.write(bytes))?;
+            }
+        }
+    }
+    file.commit()
 }
 
 /// Writes the source's `config.json` plus the key `_obs_diff` (an older one is replaced) into the
@@ -121,7 +167,28 @@ fn header_of(shard: &SafetensorsFile) -> Cow<'_, [u8]> {
     Cow::Owned(render(&metadata, tensors.map(|(name, t)| (name.as_str(), t.dtype, t.shape.as_slice(), t.range.len()))))
 }
 
-fn write_rounded(file: &mut AtomicFile, source: &Path, name: &str, info: &TensorInfo, values: &[f32]) -> Result<()> {
+/// Hands the bytes of a tensor, replaced or as they are, to `write`.
+fn write_tensor<'a>(
+    source: &Checkpoint,
+    name: &str,
+    replaced: &mut impl FnMut(&str) -> Result<Option<Cow<'a, [f32]>>>,
+    write: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    match (replaced(name)?, source.info(name)) {
+        (Some(values), Some(info)) => write_rounded(&source.shard_path(name), name, info, &values, write)?,
+        _ => write(&source.bytes(name)?)?,
+    }
+    source.release(name);
+    Ok(())
+}
+
+fn write_rounded(
+    source: &Path,
+    name: &str,
+    info: &TensorInfo,
+    values: &[f32],
+    write: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
     if values.len() != info.elements() {
         return Err(Error::Shape {
             path: source.to_path_buf(),
@@ -146,7 +213,7 @@ fn write_rounded(file: &mut AtomicFile, source: &Path, name: &str, info: &Tensor
                 context: format!("among its new values (to be stored as {})", info.dtype),
             });
         }
-        file.write(&bytes)?;
+        write(&bytes)?;
     }
     Ok(())
 }

@@ -1,14 +1,16 @@
-//! The weights of a transformer folder: one safetensors file, or an index and its shards.
+//! The weights of a transformer: one safetensors file, an index and its shards, or a file in the original layout.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::config::Architecture;
-use super::convert::rounding;
-use super::file::SafetensorsFile;
-use super::header::{DistinctMap, TensorInfo};
+use super::convert::{self, rounding};
+use super::file::{SafetensorsFile, unsupported_dtype};
+use super::header::{DistinctMap, Dtype, TensorInfo};
+use super::layout::{Layout, swap_halves};
 use super::shapes::{expected_tensors, is_block_tensor};
 use crate::error::{Error, Result};
 
@@ -17,15 +19,30 @@ pub const SINGLE_FILE: &str = "diffusion_pytorch_model.safetensors";
 /// The index when they are several.
 pub const INDEX_FILE: &str = "diffusion_pytorch_model.safetensors.index.json";
 
-/// The memory-mapped weights of a transformer.
+/// The memory-mapped weights of a transformer, under the names of diffusers whatever the layout of the file.
 #[derive(Debug)]
 pub struct Checkpoint {
     folder: PathBuf,
     /// Sorted by file name.
     shards: Vec<SafetensorsFile>,
-    /// Tensor name to its shard.
-    locations: BTreeMap<String, usize>,
+    /// Tensor name to its place.
+    pieces: BTreeMap<String, Piece>,
     sharded: bool,
+    layout: Layout,
+    /// In front of the transformer's names in a file of the original layout.
+    prefix: &'static str,
+    /// Tensors of other networks in a file of the original layout, in the order of the data.
+    carried: Vec<String>,
+}
+
+/// Where a tensor lies: in the original layout it may be some rows of a larger one.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub shard: usize,
+    /// As the tensor is read, with its bytes in the file of the shard.
+    pub info: TensorInfo,
+    /// Whether the file has the lower half of the rows first.
+    pub halves_swapped: bool,
 }
 
 #[derive(Deserialize)]
@@ -72,10 +89,29 @@ impl Checkpoint {
     /// Those of [`SafetensorsFile::open`].
     pub fn open_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = SafetensorsFile::open(path)?;
-        let locations = file.names().map(|name| (name.to_string(), 0)).collect();
         let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        Ok(Checkpoint { folder, shards: vec![file], locations, sharded: false })
+        Ok(Self::of_shards(folder, vec![SafetensorsFile::open(path)?], false))
+    }
+
+    /// The tensors of the files under their own names.
+    fn of_shards(folder: PathBuf, shards: Vec<SafetensorsFile>, sharded: bool) -> Self {
+        let mut pieces = BTreeMap::new();
+        for (shard, file) in shards.iter().enumerate() {
+            let piece = |info: &TensorInfo| Piece { shard, info: info.clone(), halves_swapped: false };
+            pieces.extend(file.header().tensors.iter().map(|(name, info)| (name.clone(), piece(info))));
+        }
+        Checkpoint { folder, shards, pieces, sharded, layout: Layout::Diffusers, prefix: "", carried: Vec::new() }
+    }
+
+    /// The tensors of one file of the original layout as `pieces`; those named `carried` belong to other networks.
+    pub(super) fn from_original(
+        file: SafetensorsFile,
+        prefix: &'static str,
+        pieces: BTreeMap<String, Piece>,
+        carried: Vec<String>,
+    ) -> Self {
+        let folder = file.path().parent().unwrap_or(Path::new("")).to_path_buf();
+        Checkpoint { folder, shards: vec![file], pieces, sharded: false, layout: Layout::Original, prefix, carried }
     }
 
     /// The shards that an index beside them names.
@@ -114,8 +150,7 @@ impl Checkpoint {
             shards.push(SafetensorsFile::open(path)?);
         }
 
-        let mut locations = BTreeMap::new();
-        for (number, (shard, &file_name)) in shards.iter().zip(&file_names).enumerate() {
+        for (shard, &file_name) in shards.iter().zip(&file_names) {
             for tensor in shard.names() {
                 let problem = match claimed.get(tensor) {
                     Some(claim) if claim == file_name => None,
@@ -130,17 +165,17 @@ impl Checkpoint {
                         ),
                     ));
                 }
-                locations.insert(tensor.to_string(), number);
             }
         }
-        if let Some((tensor, file)) = claimed.iter().find(|(tensor, _)| !locations.contains_key(*tensor)) {
+        let checkpoint = Self::of_shards(folder.to_path_buf(), shards, true);
+        if let Some((tensor, file)) = claimed.iter().find(|(tensor, _)| !checkpoint.pieces.contains_key(*tensor)) {
             return Err(Error::TensorMissing {
                 path: folder.join(file),
                 tensor: tensor.clone(),
                 hint: format!("{} places it there; download both again", index_path.display()),
             });
         }
-        Ok(Checkpoint { folder: folder.to_path_buf(), shards, locations, sharded: true })
+        Ok(checkpoint)
     }
 
     /// Compares names, shapes and dtypes with what diffusers has for `arch`. Tensors outside of the
@@ -175,7 +210,9 @@ impl Checkpoint {
                 });
             }
         }
-        let extra: Vec<_> = self.names().filter(|&name| !expected.contains_key(name)).collect();
+        let carried: BTreeSet<&str> = self.carried.iter().map(String::as_str).collect();
+        let extra: Vec<_> =
+            self.names().filter(|&name| !expected.contains_key(name) && !carried.contains(name)).collect();
         if let Some(name) = extra.iter().find(|name| is_block_tensor(name)) {
             return Err(Error::malformed(
                 self.shard_path(name),
@@ -209,6 +246,21 @@ impl Checkpoint {
         self.sharded
     }
 
+    /// How the tensors are named and cut in the file.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// In front of the transformer's names in a file of the original layout, else empty.
+    pub fn prefix(&self) -> &'static str {
+        self.prefix
+    }
+
+    /// Tensors of other networks that share the file; only a file of the original layout has such.
+    pub fn carried(&self) -> &[String] {
+        &self.carried
+    }
+
     /// Bytes of all tensors, headers not counted.
     pub fn total_bytes(&self) -> u64 {
         self.shards.iter().map(|s| s.file_bytes() - s.header().data_start as u64).sum()
@@ -221,35 +273,37 @@ impl Checkpoint {
 
     /// Number of tensors.
     pub fn len(&self) -> usize {
-        self.locations.len()
+        self.pieces.len()
     }
 
     /// True without any tensor.
     pub fn is_empty(&self) -> bool {
-        self.locations.is_empty()
+        self.pieces.is_empty()
     }
 
     /// Tensor names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.locations.keys().map(String::as_str)
+        self.pieces.keys().map(String::as_str)
     }
 
     /// The number in [`shards`](Self::shards) of the file that holds a tensor.
     pub fn shard_of(&self, name: &str) -> Option<usize> {
-        self.locations.get(name).copied()
+        self.pieces.get(name).map(|piece| piece.shard)
     }
 
     /// Dtype, shape and byte range (in its shard) of a tensor.
     pub fn info(&self, name: &str) -> Option<&TensorInfo> {
-        self.shards[self.shard_of(name)?].info(name)
+        self.pieces.get(name).map(|piece| &piece.info)
     }
 
-    /// The stored bytes of a tensor.
+    /// The bytes of a tensor, row-major; borrowed from the file where it has them in this order.
     ///
     /// # Errors
     /// [`Error::TensorMissing`].
-    pub fn bytes(&self, name: &str) -> Result<&[u8]> {
-        self.shard(name)?.bytes(name)
+    pub fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>> {
+        let piece = self.piece(name)?;
+        let bytes = self.shards[piece.shard].slice(&piece.info.range);
+        Ok(if piece.halves_swapped { Cow::Owned(swap_halves(bytes)) } else { Cow::Borrowed(bytes) })
     }
 
     /// A tensor widened to `f32`, row-major.
@@ -257,35 +311,48 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::TensorMissing`], [`Error::Unsupported`] for dtypes other than F32, F16, BF16.
     pub fn to_f32(&self, name: &str) -> Result<Vec<f32>> {
-        self.shard(name)?.to_f32(name)
+        self.convert(name, convert::to_f32)
     }
 
-    /// One row of a tensor; see [`SafetensorsFile::row_to_f32`].
+    /// Row `index` of a tensor of at least one dimension, widened to `f32`; nothing else is read.
     ///
     /// # Errors
-    /// Those of [`SafetensorsFile::row_to_f32`].
+    /// Those of [`Checkpoint::to_f32`].
+    ///
+    /// # Panics
+    /// If there is no such row.
     pub fn row_to_f32(&self, name: &str, index: usize) -> Result<Vec<f32>> {
-        self.shard(name)?.row_to_f32(name, index)
+        let rows = self.piece(name)?.info.shape[0];
+        self.convert(name, |bytes, dtype| {
+            let row = bytes.len() / rows;
+            convert::to_f32(&bytes[index * row..][..row], dtype)
+        })
     }
 
     /// Gives the resident pages of a tensor back; see [`SafetensorsFile::release`].
     pub fn release(&self, name: &str) {
-        if let Ok(shard) = self.shard(name) {
-            shard.release(name);
+        if let Ok(piece) = self.piece(name) {
+            self.shards[piece.shard].release_range(&piece.info.range);
         }
     }
 
-    fn shard(&self, name: &str) -> Result<&SafetensorsFile> {
-        let number = self.shard_of(name).ok_or_else(|| Error::TensorMissing {
+    fn convert(&self, name: &str, read: impl Fn(&[u8], Dtype) -> Option<Vec<f32>>) -> Result<Vec<f32>> {
+        let dtype = self.piece(name)?.info.dtype;
+        read(&self.bytes(name)?, dtype)
+            .ok_or_else(|| unsupported_dtype(&self.shard_path(name), name, dtype, "F32, F16, BF16"))
+    }
+
+    fn piece(&self, name: &str) -> Result<&Piece> {
+        self.pieces.get(name).ok_or_else(|| Error::TensorMissing {
             path: self.folder.clone(),
             tensor: name.to_string(),
             hint: format!("the checkpoint holds {} tensors", self.len()),
-        })?;
-        Ok(&self.shards[number])
+        })
     }
 
-    fn shard_path(&self, name: &str) -> PathBuf {
-        self.shard(name).map_or_else(|_| self.folder.clone(), |shard| shard.path().to_path_buf())
+    /// The file that a tensor lies in; the folder for an unknown one.
+    pub(super) fn shard_path(&self, name: &str) -> PathBuf {
+        self.shard_of(name).map_or_else(|| self.folder.clone(), |shard| self.shards[shard].path().to_path_buf())
     }
 }
 

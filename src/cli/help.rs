@@ -10,14 +10,48 @@ use super::Cli;
 /// The main options by their long names, for the commands that have more than fit a glance.
 const MAIN: [(&str, &[&str]); 5] = [
     ("plan", &["arch", "samples", "sparsity", "pattern", "packages", "recipe", "dtype", "device", "max-vram", "json"]),
-    ("prune", &["output", "prompts", "calibration", "sparsity", "pattern", "method", "recipe", "dtype", "device", "overwrite"]),
+    (
+        "prune",
+        &[
+            "output",
+            "prompts",
+            "calibration",
+            "sparsity",
+            "pattern",
+            "method",
+            "recipe",
+            "dtype",
+            "device",
+            "overwrite",
+        ],
+    ),
     (
         "sample",
-        &["prompts", "conditioning", "output", "num-inference-steps", "guidance-scale", "seed", "dtype", "device", "overwrite"],
+        &[
+            "prompts",
+            "conditioning",
+            "output",
+            "num-inference-steps",
+            "guidance-scale",
+            "seed",
+            "dtype",
+            "device",
+            "overwrite",
+        ],
     ),
     (
         "compare",
-        &["prompts", "conditioning", "output", "num-inference-steps", "guidance-scale", "seed", "dtype", "device", "overwrite"],
+        &[
+            "prompts",
+            "conditioning",
+            "output",
+            "num-inference-steps",
+            "guidance-scale",
+            "seed",
+            "dtype",
+            "device",
+            "overwrite",
+        ],
     ),
     (
         "layer",

@@ -10,7 +10,8 @@ use crate::inspect::{Inspection, inspect};
 /// Shows sizes, dtypes, and how sparse each prunable Linear is.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Diffusers folder, of a pipeline or a transformer alone, a safetensors file, or a name on the hub
+    /// Diffusers folder, of a pipeline or a transformer alone, a safetensors file (of the original SD3 or FLUX layout, or
+    /// any other), or a name on the hub
     #[arg(value_name = "MODEL|FILE")]
     path: ModelArg,
     /// Print one JSON object instead of a table
@@ -32,6 +33,12 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
 
 fn table(found: &Inspection) -> String {
     let mut lines = vec![found.path.clone()];
+    if let Some(layout) = found.layout {
+        lines.push(format!("layout      {layout}"));
+    }
+    if let Some(reason) = &found.refused {
+        lines.push(format!("refused     {reason}"));
+    }
     if let Some(arch) = &found.architecture {
         lines.push(format!("class       {}", arch.class));
         let singles = if arch.single_blocks > 0 { format!(" + {} single", arch.single_blocks) } else { String::new() };
@@ -46,6 +53,9 @@ fn table(found: &Inspection) -> String {
     }
     let dtypes: Vec<_> = found.dtypes.iter().map(|(dtype, count)| format!("{count} {dtype}")).collect();
     lines.push(format!("tensors     {} ({})", found.tensors, dtypes.join(", ")));
+    if found.carried > 0 {
+        lines.push(format!("carried     {} tensors of other networks in the same file", found.carried));
+    }
     lines.push(format!("files       {}", found.files));
     lines.push(format!("parameters  {}", found.parameters));
     lines.push(format!("bytes       {}", found.bytes));

@@ -21,7 +21,8 @@ use crate::recipe::{Patch, Recipe};
 /// Shows packages, Hessians, memory and arithmetic of a pruning job from configurations alone
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Diffusers folder, or a name on the hub: owner/name, owner/name@REVISION; only its configurations are read
+    /// Diffusers folder, safetensors file in the original layout, or a name on the hub (owner/name, owner/name@REVISION);
+    /// weights are not read
     #[arg(value_name = "MODEL", required_unless_present = "arch", conflicts_with = "arch")]
     model: Option<ModelArg>,
     /// A published model instead: flux.1-dev, flux.1-schnell, sd3-medium, sd3.5-medium, sd3.5-large.

@@ -70,7 +70,7 @@ impl Bars {
     /// [`Error::Stopped`] if the user interrupted.
     pub fn reach(&self, share: f64) -> Result<()> {
         self.bar().set_position((share * SHARES as f64) as u64);
-        if self.interrupted.load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) }
+        if INTERRUPTED.load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) }
     }
 
     /// Takes the last bar away.

@@ -11,6 +11,7 @@ use super::progress::Bars;
 use super::sampling_args::SamplingArgs;
 use super::table::{Align, Table, bytes, seconds};
 use super::text_args::TextArgs;
+use crate::checkpoint::Layout;
 use crate::error::{Error, Result};
 use crate::hub::Part;
 use crate::job::{Outcome, PruneJob, prune};
@@ -18,10 +19,33 @@ use crate::memory::Size;
 use crate::ops::Place;
 use crate::recipe::{Patch, Recipe};
 
-/// Prunes a diffusers checkpoint in one shot and writes one that loads back
+/// The layout of what is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum OutputLayout {
+    /// That of the model
+    Auto,
+    /// A folder that diffusers opens
+    Diffusers,
+    /// One safetensors file with the original names, as ComfyUI reads it
+    Original,
+}
+
+impl OutputLayout {
+    /// `None`: that of the model.
+    fn layout(self) -> Option<Layout> {
+        match self {
+            OutputLayout::Auto => None,
+            OutputLayout::Diffusers => Some(Layout::Diffusers),
+            OutputLayout::Original => Some(Layout::Original),
+        }
+    }
+}
+
+/// Prunes a checkpoint in one shot and writes one that loads back
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Diffusers folder, of a pipeline or a transformer alone, or a name on the hub: owner/name, owner/name@REVISION
+    /// Diffusers folder, of a pipeline or a transformer alone, safetensors file in the original SD3 or FLUX layout, or a
+    /// name on the hub: owner/name, owner/name@REVISION
     #[arg(value_name = "MODEL")]
     model: ModelArg,
     /// Folder for the pruned model, its report, recipe and model card
@@ -48,6 +72,9 @@ pub struct Args {
     /// command is run again; it is removed when the job is done.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     journal: Option<PathBuf>,
+    /// Layout of the output
+    #[arg(long, value_enum, value_name = "LAYOUT", default_value_t = OutputLayout::Auto, help_heading = "Output")]
+    output_layout: OutputLayout,
     /// Replace an existing output folder
     #[arg(long)]
     overwrite: bool,
@@ -70,6 +97,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
         model: args.model.resolve(&[Part::Everything])?,
         output: args.output.clone(),
         overwrite: args.overwrite,
+        layout: args.output_layout.layout(),
         calibration: args.text.source(args.calibration.as_deref(), patch.seed)?,
         recipe,
         sampling: patch,

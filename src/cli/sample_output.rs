@@ -88,7 +88,7 @@ impl Painter {
         let mut keep = |picture: Picture| {
             staged.add(&picture_name(small.len()), &picture.png()?)?;
             small.push(picture.for_grid());
-            Ok(())
+            Ok::<_, Error>(())
         };
         match self {
             Painter::None => return Ok(0),

@@ -10,7 +10,7 @@ use crate::validate::{Validation, validate};
 /// Checks that a model is whole and that its pruning is what its report claims.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The model to check: a diffusers folder or a name on the hub
+    /// The model to check: a folder, a file in the original layout, or a name on the hub
     #[arg(value_name = "MODEL")]
     out: ModelArg,
     /// The model that it was pruned from, a folder or a name on the hub: everything else must be unchanged

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::prompts::hex;
@@ -38,7 +38,7 @@ pub struct Conditioning {
 }
 
 /// How prompts became embeddings.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PromptOrigin {
     /// SHA-256 of the prompts file.
     pub file_sha256: String,

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use self::state::State;
 use self::times::Times;
 use crate::calibration::{Calibrator, TapHessian};
-use crate::checkpoint::save::{RECIPE_FILE, REPORT_FILE, output_bytes};
-use crate::checkpoint::{OutputFolder, Pipeline, copy_components, save_like, write_atomic, write_config};
+use crate::checkpoint::save::{RECIPE_FILE, REPORT_FILE};
+use crate::checkpoint::{Layout, ModelWriter, OutputFolder, Pipeline, write_atomic};
 use crate::conditioning::{Conditioning, Source};
 use crate::error::{Error, Result};
 use crate::journal::{self, Journal, fingerprint};
@@ -31,6 +31,8 @@ pub struct PruneJob {
     pub model: PathBuf,
     pub output: PathBuf,
     pub overwrite: bool,
+    /// The layout of the output; `None`: that of the model.
+    pub layout: Option<Layout>,
     /// Prompts or embeddings to calibrate with; needed by every method but plain magnitude.
     pub calibration: Option<Source>,
     pub recipe: Recipe,
@@ -79,7 +81,8 @@ fn prune_all(job: &PruneJob, progress: &dyn Progress) -> Result<Outcome> {
     let taps: Vec<Tap> = plan::chosen_units(&pipeline.architecture, recipe).into_iter().flatten().collect();
     taps.iter().try_for_each(|tap| check_pattern(recipe.pattern, tap))?;
     check_sweep(recipe, job.engine.place())?;
-    let needed = output_bytes(&pipeline, &checkpoint)?;
+    let writer = ModelWriter::new(&pipeline, &checkpoint, job.layout)?;
+    let needed = writer.bytes()?;
     let calibration_file = job.calibration.as_ref().map(Source::file).filter(|file| file.exists());
     let inputs: Vec<&Path> = std::iter::once(job.model.as_path()).chain(calibration_file).collect();
     let output = OutputFolder::create(&job.output, &inputs, needed, job.overwrite)?;
@@ -136,13 +139,10 @@ fn prune_all(job: &PruneJob, progress: &dyn Progress) -> Result<Outcome> {
 
     progress.begin("save", 1);
     let report = state.report(job, &pipeline, &sampler, calibration.as_ref(), plan.packages.len());
-    copy_components(&pipeline, output.path())?;
-    let transformer = pipeline.transformer_in(output.path());
-    save_like(&checkpoint, &transformer, |name| state.replacement(name))?;
-    write_config(&pipeline, &transformer, report.config_entry())?;
+    writer.save(output.path(), report.config_entry(), |name| state.replacement(name))?;
     write_json(&output.path().join(REPORT_FILE), &report)?;
     write_atomic(output.path().join(RECIPE_FILE), report.recipe.to_toml().as_bytes())?;
-    write_atomic(output.path().join("README.md"), model_card(&report).as_bytes())?;
+    write_atomic(output.path().join("README.md"), model_card(&report, writer.layout()).as_bytes())?;
     times.save = times.lap();
     let run = times.report(job, plan);
     write_json(&output.path().join(RUN_FILE), &run)?;

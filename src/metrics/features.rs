@@ -59,7 +59,7 @@ impl MlpFeatures {
     /// Those of [`Classifier::real`].
     pub fn real(&self) -> Result<Option<Gaussian>> {
         let Some([mean, covariance]) = self.classifier.real()? else { return Ok(None) };
-        let widen = |tensor: Tensor| Ok(tensor.as_slice()?.iter().map(|&value| f64::from(value)).collect());
+        let widen = |tensor: Tensor| Ok::<_, Error>(tensor.as_slice()?.iter().map(|&value| f64::from(value)).collect());
         Gaussian::new(widen(mean)?, widen(covariance)?).map(Some)
     }
 }

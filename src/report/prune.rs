@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::checkpoint::Pipeline;
+use crate::checkpoint::{Layout, Pipeline};
 use crate::conditioning::{Conditioning, PromptOrigin};
 use crate::model::taps::Tap;
 use crate::ops::Pattern;
@@ -103,7 +103,7 @@ pub struct CalibrationReport {
 const LISTED_PROMPTS: usize = 1000;
 
 /// The prompts that the model was calibrated with.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PromptsReport {
     #[serde(flatten)]
     pub origin: PromptOrigin,
@@ -214,8 +214,12 @@ pub struct RunReport {
     pub measured_peak_bytes: Option<u64>,
 }
 
-/// The model card: `README.md` beside the weights.
-pub fn model_card(report: &PruneReport) -> String {
+/// The model card: `README.md` beside the weights, which have this layout.
+pub fn model_card(report: &PruneReport, layout: Layout) -> String {
+    let (library, loads) = match layout {
+        Layout::Diffusers => ("library_name: diffusers\n", "load in diffusers like the original"),
+        Layout::Original => ("", "load in ComfyUI and wherever else the original file does"),
+    };
     let setting = |value: Value| value.as_str().map_or_else(|| value.to_string(), String::from);
     let recipe = &report.recipe;
     let calibration = match &report.calibration {
@@ -224,10 +228,10 @@ pub fn model_card(report: &PruneReport) -> String {
     };
     let error = report.mean_relative_error.map_or("not measured".into(), |error| format!("{error:.3e}"));
     format!(
-        "---\nlibrary_name: diffusers\ntags:\n- text-to-image\n- pruned\n- obsdiff\n---\n\n\
+        "---\n{library}tags:\n- text-to-image\n- pruned\n- obsdiff\n---\n\n\
          # Pruned {model}\n\n\
          One-shot pruned with [obsdiff](https://arxiv.org/abs/2510.06751) {version}. The weights are plain dense \
-         safetensors with zeros and load in diffusers like the original; the original's licence applies.\n\n\
+         safetensors with zeros and {loads}; the original's licence applies.\n\n\
          | | |\n|---|---|\n\
          | weights removed | {pruned} of {prunable} in the pruned Linears ({percent:.2} %) |\n\
          | pattern | {pattern} |\n| method | {method}, refinement {refine} |\n\

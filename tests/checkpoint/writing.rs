@@ -76,7 +76,7 @@ fn a_tensor_of_no_block_and_any_dtype_is_carried_through() {
     let out = folder.path().join("out");
     rewrite(&source, &out).unwrap();
     let written = Checkpoint::open(out.join("transformer")).unwrap();
-    assert_eq!(written.bytes("steps").unwrap(), [9; 8]);
+    assert_eq!(*written.bytes("steps").unwrap(), [9; 8]);
     assert!(fs::read(out.join("transformer").join(INDEX_FILE)).unwrap() == fs::read(&index).unwrap());
 }
 
@@ -119,7 +119,7 @@ fn metadata_becomes_what_diffusers_wants() {
         "{text}"
     );
     assert_eq!(written.header_bytes().len() % 8, 0);
-    assert_eq!(written.bytes("a").unwrap(), [5, 6, 7, 8]);
+    assert_eq!(*written.bytes("a").unwrap(), [5, 6, 7, 8]);
 }
 
 #[test]

@@ -152,6 +152,7 @@ impl Job<'_> {
             model: folder.join("pipeline"),
             output: output.to_path_buf(),
             overwrite: false,
+            layout: None,
             calibration: Some(folder.join("conditioning.safetensors").into()),
             recipe: Recipe::resolve(&patch)?,
             sampling: patch,

@@ -5,6 +5,7 @@ mod arrays;
 mod folders;
 pub mod layers;
 mod models;
+pub mod original;
 mod program;
 
 pub use arrays::{Array, assert_close, noise, noises, read};
