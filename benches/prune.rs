@@ -42,7 +42,7 @@ fn digits(c: &mut Criterion<CpuTime>) {
             output: folder.path().join("pruned"),
             overwrite: true,
             layout: None,
-            calibration: Some(models.join("calibration.safetensors")),
+            calibration: Some(models.join("calibration.safetensors").into()),
             recipe: Recipe::resolve(&patch).expect("a valid recipe"),
             sampling: patch,
             dtype: DType::F32,

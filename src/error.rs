@@ -79,6 +79,9 @@ pub enum Error {
     /// The user interrupted the run (exit code 130).
     #[error("interrupted; no output was written{}", if *.journaled { ", run the same command again to go on where it stopped" } else { " (with --journal an interrupted job can go on later)" })]
     Interrupted { journaled: bool },
+    /// The user interrupted a run that cannot go on later (exit code 130).
+    #[error("interrupted; no output was written")]
+    Stopped,
 }
 
 impl Error {
@@ -97,7 +100,7 @@ impl Error {
             Error::NonFinite { .. } | Error::NotPositiveDefinite { .. } | Error::NoCalibrationData { .. } => 4,
             Error::DiskFull { .. } | Error::NotEnoughSpace { .. } | Error::OutOfMemory { .. } => 5,
             Error::Hub(error) => error.exit_code(),
-            Error::Interrupted { .. } => 130,
+            Error::Interrupted { .. } | Error::Stopped => 130,
         }
     }
 

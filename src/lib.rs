@@ -17,14 +17,18 @@ pub mod inspect;
 pub mod job;
 pub mod journal;
 pub mod memory;
+pub mod metrics;
 pub mod model;
 pub mod networks;
 pub mod ops;
+pub mod pictures;
 pub mod plan;
+pub mod progress;
 pub mod prune;
 pub mod recipe;
 pub mod report;
 pub mod sampling;
+pub mod units;
 pub mod validate;
 
 pub use error::{Error, Result};

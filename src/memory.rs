@@ -55,18 +55,6 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
-/// `1.5 GiB`.
-pub fn readable(count: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
-}
-
 /// Bytes that can still be allocated without swapping: the smaller of what the machine and the process's
 /// control group leave. `None` where the system does not tell.
 pub fn available() -> Option<u64> {

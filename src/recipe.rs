@@ -85,7 +85,7 @@ pub struct Patch {
     /// Settings to start from.
     #[arg(long, value_enum)]
     pub preset: Option<Preset>,
-    /// unstructured, 2:4, 4:8 or any N:M (keep N of every M).
+    /// Where zeros may lie: unstructured, 2:4, 4:8 or any N:M (keep N of every M).
     #[arg(long)]
     pub pattern: Option<String>,
     /// Share of weights to remove, in [0, 1); implied by an N:M pattern.
@@ -110,14 +110,14 @@ pub struct Patch {
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     pub dampening: Option<f64>,
     /// Calibration packages: auto (as few as memory allows) or a number.
-    #[arg(long, value_name = "auto|N")]
+    #[arg(long, value_name = "auto|N", help_heading = "Calibration")]
     #[serde(deserialize_with = "text_or_number")]
     pub packages: Option<String>,
-    /// uniform, linear-increase, linear-decrease, log-increase, log-decrease or step-size.
-    #[arg(long, value_name = "SCHEDULE")]
+    /// How steps count: uniform, linear-increase, linear-decrease, log-increase, log-decrease or step-size.
+    #[arg(long, value_name = "SCHEDULE", help_heading = "Calibration")]
     pub timestep_weights: Option<String>,
     /// Lowest and highest timestep weight of the linear and logarithmic schedules.
-    #[arg(long, value_name = "WEIGHT", num_args = 2, allow_negative_numbers = true)]
+    #[arg(long, value_name = "WEIGHT", num_args = 2, allow_negative_numbers = true, help_heading = "Calibration")]
     pub weight_range: Option<Vec<f64>>,
     /// How many weights a selection removes.
     #[arg(long, value_enum)]
@@ -126,7 +126,7 @@ pub struct Patch {
     #[arg(long, value_name = "BOOL")]
     pub round_in_sweep: Option<bool>,
     /// Starting noise of the calibration.
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, help_heading = "Calibration")]
     pub noise: Option<Noise>,
     /// Denoising steps of the calibration.
     #[arg(skip)]

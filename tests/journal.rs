@@ -54,7 +54,7 @@ fn job(output: &Path, journal: Option<&Path>, sparsity: f64) -> PruneJob {
         output: output.to_path_buf(),
         overwrite: false,
         layout: None,
-        calibration: Some(models("sd3_digits/calibration.safetensors")),
+        calibration: Some(models("sd3_digits/calibration.safetensors").into()),
         recipe: Recipe::resolve(&patch).expect("a valid recipe"),
         sampling: patch,
         dtype: DType::F32,

@@ -62,8 +62,16 @@ fn compare_finds_a_model_equal_to_itself_and_draws_both() {
     assert_eq!((&report["latent_rel"], &report["sparsity"]), (&0.0.into(), &0.0.into()));
     assert_eq!(report["per_item"]["items"], 40);
     assert_eq!(report["bytes"]["dense"], report["bytes"]["pruned"]);
-    let picture = image::open(folder.path().join("grid.png")).unwrap();
-    assert_eq!((picture.width(), picture.height()), (10 * 66 + 2, 8 * 66 + 2));
+    let picture = image::open(folder.path().join("grid.png")).unwrap().to_rgb8();
+    // Ten columns of four pairs, labels at the left.
+    let labels = picture.width() - (10 * 132 + 4);
+    assert!((30..80).contains(&labels) && picture.height() == 8 * 132 + 4);
+    for pair in 0..4 {
+        for x in labels + 4..picture.width() {
+            let [dense, pruned] = [0, 1].map(|row| picture.get_pixel(x, (2 * pair + row) * 132 + 70));
+            assert_eq!(dense, pruned);
+        }
+    }
 }
 
 /// A digits conditioning file of three prompts with one change.

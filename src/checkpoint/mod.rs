@@ -5,6 +5,7 @@
 //! header -> file -> shards -> original -> pipeline        reading, each one layer above the last
 //! shapes                                                  what a configuration promises
 //! writer -> save -> model_writer, inside an output folder writing
+//! writer -> staged                                       writing several files into a folder with others
 //! ```
 
 pub mod config;
@@ -20,6 +21,7 @@ pub mod save;
 pub mod scan;
 pub mod shapes;
 pub mod shards;
+pub mod staged;
 pub mod writer;
 
 pub use file::SafetensorsFile;
@@ -30,4 +32,5 @@ pub use output::OutputFolder;
 pub use pipeline::Pipeline;
 pub use save::{copy_components, save_like, write_config};
 pub use shards::Checkpoint;
+pub use staged::StagedFiles;
 pub use writer::{TensorOut, write_atomic, write_safetensors};

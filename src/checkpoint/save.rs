@@ -228,7 +228,8 @@ fn first_not_finite(values: &[f32], dtype: Dtype) -> Option<f32> {
 fn is_transformer_extra(name: &str) -> bool {
     const WEIGHTS: [&str; 10] =
         [".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".msgpack", ".h5", ".onnx", ".index.json"];
-    !WEIGHTS.iter().any(|ending| name.ends_with(ending)) && ![CONFIG, REPORT_FILE, RECIPE_FILE].contains(&name)
+    !WEIGHTS.iter().any(|ending| name.ends_with(ending))
+        && ![CONFIG, REPORT_FILE, RECIPE_FILE, "report.html", "report.json"].contains(&name)
 }
 
 /// A licence or a notice beside a model, which goes with every copy.

@@ -9,37 +9,39 @@ use serde_json::json;
 use super::model_arg::ModelArg;
 use super::sample::create_folder;
 use super::sampling_args::SamplingArgs;
-use super::table::{Align, Table};
+use super::table::{Align, Table, bytes};
+use super::text_args::TextArgs;
 use super::{print, print_json};
 use crate::checkpoint::{Pipeline, write_atomic};
 use crate::conditioning::Conditioning;
 use crate::error::{Error, Result};
 use crate::hub::Part;
-use crate::memory::readable;
 use crate::model::Transformer;
 use crate::model::taps::taps;
 use crate::ops::Tensor;
+use crate::pictures::{Colours, Grid, Item, from_latents};
 use crate::report::comparison::Comparison;
-use crate::report::grid::{self, Colours};
 use crate::sampling::{NoProbe, Sampler};
 
 /// Runs a dense and a pruned model from the same noise and says how far their latents lie apart
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The pipeline folder of the dense model
+    /// The dense model: a diffusers folder or a name on the hub
     #[arg(value_name = "DENSE")]
     dense: ModelArg,
-    /// The pipeline folder of the pruned model
+    /// The pruned model: a diffusers folder or a name on the hub
     #[arg(value_name = "PRUNED")]
     pruned: ModelArg,
     /// A safetensors file with prompt_embeds, pooled_prompt_embeds, their negative_ counterparts, latents
-    #[arg(long, value_name = "FILE")]
-    conditioning: PathBuf,
+    #[arg(long, value_name = "FILE", conflicts_with = "prompts", required_unless_present = "prompts")]
+    conditioning: Option<PathBuf>,
+    #[command(flatten)]
+    text: TextArgs,
     /// Folder for grid.png: rows of the dense model's latents, each above the pruned model's
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Print one JSON object
-    #[arg(long)]
+    /// Print one JSON object instead of a table
+    #[arg(long, help_heading = "Output")]
     json: bool,
     /// Replace the files of an earlier run
     #[arg(long)]
@@ -70,8 +72,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
         return Err(Error::OutputExists { path: path.clone() });
     }
     let engine = args.sampling.engine()?;
-    let (dense, pruned) =
-        (args.dense.open(&[Part::Transformer, Part::Trajectory])?, args.pruned.open(&[Part::Transformer])?);
+    let dense = args.dense.open(&[&[Part::Transformer, Part::Trajectory], args.text.parts()].concat())?;
+    let pruned = args.pruned.open(&[Part::Transformer])?;
     if dense.architecture != pruned.architecture {
         return Err(Error::Usage(format!(
             "{} and {} have different configurations, so the same prompts mean different things; compare a model with \
@@ -81,7 +83,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     }
     // Both run with the dense model's schedule: a pruned copy of the transformer alone has none.
     let sampler = args.sampling.sampler(&dense)?;
-    let conditioning = Conditioning::open(&args.conditioning, &dense.architecture)?;
+    let conditioning = args.sampling.conditioning(&args.text, args.conditioning.as_deref(), &dense, &sampler)?;
     sampler.check(&dense.architecture, &conditioning)?;
     let dtype = args.sampling.weight_dtype();
     let outcome = |pipeline: &Pipeline| {
@@ -123,7 +125,10 @@ fn write_grid(path: &Path, sampler: &Sampler, dense: &Outcome, pruned: &Outcome)
     }
     let models = [sampler.size().unpack(&dense.latents)?, sampler.size().unpack(&pruned.latents)?];
     tracing::info!("{}: {}", path.display(), Colours::of(models[0].dim(1)?).describe());
-    write_atomic(path, &grid::png(&models)?)
+    let pictures = from_latents(&models)?;
+    let pairs = pictures[0].iter().zip(&pictures[1]);
+    let items = pairs.map(|(dense, pruned)| Item { pictures: vec![dense, pruned], caption: Vec::new() }).collect();
+    write_atomic(path, &Grid { rows: vec!["dense".into(), "pruned".into()], items }.png()?)
 }
 
 fn as_json(
@@ -153,7 +158,7 @@ fn as_text(comparison: &Comparison, dense: &Outcome, pruned: &Outcome, picture: 
     let mut row = |name: &str, dense: String, pruned: String| table.row([name.to_string(), dense, pruned]);
     let percent = |share: f64| format!("{:.2} %", share * 100.0);
     row("zeros in prunable weights", percent(dense.sparsity), percent(pruned.sparsity));
-    row("transformer", readable(dense.bytes), readable(pruned.bytes));
+    row("transformer", bytes(dense.bytes), bytes(pruned.bytes));
     row("one step", format!("{:.3} s", dense.seconds_per_step), format!("{:.3} s", pruned.seconds_per_step));
     let item = &comparison.per_item;
     let mut text = format!(

@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
+use super::table::bytes;
 use crate::doctor::{Diagnosis, diagnose};
 use crate::error::Result;
-use crate::memory::readable;
 
 /// Shows CPU, memory, driver, GPUs and libraries, and why a GPU cannot be used.
 #[derive(clap::Args)]
@@ -32,7 +32,7 @@ fn text(found: &Diagnosis) -> String {
         format!("CPU         {} threads", found.cpu_threads),
     ];
     if let Some(free) = found.memory_available {
-        lines.push(format!("memory      {} available", readable(free)));
+        lines.push(format!("memory      {} available", bytes(free)));
     }
     if let Some(driver) = &found.driver {
         lines.push(format!("driver      CUDA {driver}"));
@@ -43,7 +43,7 @@ fn text(found: &Diagnosis) -> String {
             gpu.name,
             gpu.compute_capability,
             gpu.multiprocessors,
-            readable(gpu.memory_bytes),
+            bytes(gpu.memory_bytes),
             gpu.kernels
         ));
     }

@@ -10,8 +10,8 @@ use crate::inspect::{Inspection, inspect};
 /// Shows sizes, dtypes, and how sparse each prunable Linear is.
 #[derive(clap::Args)]
 pub struct Args {
-    /// A diffusers pipeline folder, a transformer folder, or a safetensors file: of the original SD3 or FLUX layout, or
-    /// any other
+    /// Diffusers folder, of a pipeline or a transformer alone, a safetensors file (of the original SD3 or FLUX layout, or
+    /// any other), or a name on the hub
     #[arg(value_name = "MODEL|FILE")]
     path: ModelArg,
     /// Print one JSON object instead of a table

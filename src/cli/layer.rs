@@ -178,6 +178,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
         "dead_columns": health.dead_columns,
         "dampening_attempts": health.dampening_attempts,
         "smallest_pivot": health.smallest_pivot,
+        "largest_pivot": health.largest_pivot,
         "seconds": {
             "hessian": accumulated.as_secs_f64(),
             "factor": times.factor.as_secs_f64(),

@@ -2,29 +2,41 @@
 
 mod bench;
 mod compare;
+mod completions;
 mod doctor;
+mod help;
 mod inspect;
 mod layer;
+mod man;
 mod model_arg;
 mod plan;
 mod progress;
 mod prune;
+mod report;
 mod sample;
+mod sample_output;
 mod sampling_args;
 mod self_test;
 mod table;
+mod text_args;
 mod validate;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{FromArgMatches, Parser, Subcommand};
 
 use crate::error::{Error, Result};
 
 /// Prunes text-to-image diffusion transformers (SD3, SD3.5, FLUX) in one shot.
 #[derive(Parser)]
-#[command(name = "obsdiff", version, about)]
+#[command(
+    name = "obsdiff",
+    version,
+    about,
+    after_help = "MODEL is a folder, or a name on the hub: owner/name or owner/name@REVISION.\n\
+                  `obsdiff COMMAND -h` shows the main options of a command, `--help` all of them."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -32,23 +44,27 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Bench(bench::Args),
-    Compare(Box<compare::Args>),
-    Doctor(doctor::Args),
+    // In the order in which they are used: a model, its pruned copy, what it is worth, the machine, the program itself.
     Inspect(Box<inspect::Args>),
-    Layer(Box<layer::Args>),
     Plan(Box<plan::Args>),
     Prune(Box<prune::Args>),
-    Sample(Box<sample::Args>),
-    SelfTest(self_test::Args),
     Validate(Box<validate::Args>),
+    Sample(Box<sample::Args>),
+    Compare(Box<compare::Args>),
+    Report(report::Args),
+    Layer(Box<layer::Args>),
+    Doctor(doctor::Args),
+    SelfTest(self_test::Args),
+    Bench(bench::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// Parses the arguments, runs the subcommand, and turns an error into its sentence and exit code. Results go
 /// to stdout, everything else to stderr.
 pub fn main() -> ExitCode {
     outlive_the_file_size_limit();
-    let cli = Cli::parse();
+    let cli = parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("OBSDIFF_LOG");
     tracing_subscriber::fmt()
         .with_env_filter(filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("obsdiff=info")))
@@ -66,6 +82,13 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The arguments; `--help`, `--version` and mistakes end the program here.
+fn parse() -> Cli {
+    let mut command = help::command();
+    let matches = command.get_matches_mut();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
+}
+
 /// Lets a write beyond `ulimit -f` fail with an error, which cleans up, instead of killing the process.
 fn outlive_the_file_size_limit() {
     #[cfg(unix)]
@@ -78,11 +101,14 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<()> {
     match command {
         Command::Bench(args) => bench::run(args, out),
         Command::Compare(args) => compare::run(args, out),
+        Command::Completions(args) => completions::run(args, out),
         Command::Doctor(args) => doctor::run(args, out),
         Command::Inspect(args) => inspect::run(args, out),
         Command::Layer(args) => layer::run(args, out),
+        Command::Man(args) => man::run(args, out),
         Command::Plan(args) => plan::run(args, out),
         Command::Prune(args) => prune::run(args, out),
+        Command::Report(args) => report::run(args, out),
         Command::Sample(args) => sample::run(args, out),
         Command::SelfTest(args) => self_test::run(args, out),
         Command::Validate(args) => validate::run(args, out),

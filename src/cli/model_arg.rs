@@ -9,10 +9,10 @@ use std::sync::OnceLock;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::table::bytes;
 use crate::checkpoint::Pipeline;
 use crate::error::Result;
 use crate::hub::{self, HubName, Part, Settings};
-use crate::memory::readable;
 
 /// A model as a user names it: a path, or `owner/name`, or `owner/name@REVISION`. What exists here is a path.
 #[derive(Debug, Clone)]
@@ -74,7 +74,7 @@ struct Download {
 impl hub::Progress for Download {
     fn begin(&self, name: &HubName, files: usize, total: u64) {
         let number = if files == 1 { "1 file".into() } else { format!("{files} files") };
-        tracing::info!("downloading {number} of {name}, {}", readable(total));
+        tracing::info!("downloading {number} of {name}, {}", bytes(total));
         if hub::is_true("HF_HUB_DISABLE_PROGRESS_BARS") {
             return;
         }

@@ -7,21 +7,23 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::model_arg::ModelArg;
-use super::table::{Align, Table, count};
+use super::table::{Align, Table, bytes, count};
 use crate::checkpoint::config::Architecture;
 use crate::checkpoint::pipeline::Pipeline;
+use crate::conditioning::encode::{check_sequence_length, default_sequence_length};
 use crate::error::{Error, Result};
 use crate::hub::Part;
 use crate::job::limit;
-use crate::memory::{Size, readable};
+use crate::memory::Size;
 use crate::plan::{KNOWN_ARCHITECTURES, Plan, Workload, known_architecture, packages, plan};
 use crate::recipe::{Patch, Recipe};
 
 /// Shows packages, Hessians, memory and arithmetic of a pruning job from configurations alone
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Model: a diffusers folder, or a safetensors file in the original layout; weights are not read.
-    #[arg(required_unless_present = "arch", conflicts_with = "arch")]
+    /// Diffusers folder, safetensors file in the original layout, or a name on the hub (owner/name, owner/name@REVISION);
+    /// weights are not read
+    #[arg(value_name = "MODEL", required_unless_present = "arch", conflicts_with = "arch")]
     model: Option<ModelArg>,
     /// A published model instead: flux.1-dev, flux.1-schnell, sd3-medium, sd3.5-medium, sd3.5-large.
     #[arg(long, value_name = "NAME")]
@@ -30,11 +32,14 @@ pub struct Args {
     #[arg(long, default_value_t = 100)]
     samples: usize,
     /// Text tokens per prompt [default: SD3 333 (77 + 256), FLUX.1-dev 512, FLUX.1-schnell 256]
-    #[arg(long, value_name = "TOKENS")]
+    #[arg(long, value_name = "TOKENS", help_heading = "Calibration")]
     text_tokens: Option<usize>,
+    /// The same, as what T5 reads of a prompt: SD3 has 77 tokens of CLIP besides
+    #[arg(long, value_name = "TOKENS", conflicts_with = "text_tokens", help_heading = "Calibration")]
+    max_sequence_length: Option<usize>,
     /// Memory that the device is taken to have, such as 80GiB or 16GB, without looking at it; without it that of the
     /// device for a model folder, and no limit for --arch. With either, --device auto stands for the CPU.
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", help_heading = "Calibration")]
     memory: Option<Size>,
     /// GPU memory to stay within, such as 24GiB: more passes, the same result
     #[arg(long, value_name = "SIZE")]
@@ -51,14 +56,18 @@ pub struct Args {
     json: bool,
 }
 
-/// Text tokens of the published pipelines: 77 CLIP and 256 T5 tokens for SD3, 512 T5 tokens for FLUX.1-dev, 256
-/// for FLUX.1-schnell.
-fn default_text_tokens(arch: &Architecture) -> usize {
-    match arch {
-        Architecture::Sd3(_) => 77 + 256,
-        Architecture::Flux(config) if config.guidance_embeds => 512,
-        Architecture::Flux(_) => 256,
+/// Text tokens per prompt: those asked for, or those of the published pipelines, 77 of CLIP and 256 of T5 for SD3, 512
+/// of T5 for FLUX.1-dev, 256 for FLUX.1-schnell.
+fn text_tokens(args: &Args, arch: &Architecture) -> Result<usize> {
+    if let Some(tokens) = args.text_tokens {
+        return Ok(tokens);
     }
+    args.max_sequence_length.map_or(Ok(()), check_sequence_length)?;
+    let t5 = args.max_sequence_length.unwrap_or_else(|| default_sequence_length(arch));
+    Ok(match arch {
+        Architecture::Sd3(_) => 77 + t5,
+        Architecture::Flux(_) => t5,
+    })
 }
 
 /// Runs the subcommand.
@@ -90,7 +99,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
         branches: 1 + usize::from(sampler.doubles_rows(arch)),
         batch_size: sampler.batches(args.samples).first().map_or(0, |rows| rows.len()),
         image_tokens: sampler.size().tokens(),
-        text_tokens: args.text_tokens.unwrap_or_else(|| default_text_tokens(arch)),
+        text_tokens: text_tokens(args, arch)?,
         bytes_per_weight: args.sampling.weight_dtype().size_in_bytes() as u64,
         threads: rayon::current_num_threads(),
         place,
@@ -118,8 +127,8 @@ fn text(arch: &Architecture, work: &Workload, plan: &Plan) -> String {
             package.linears.to_string(),
             package.hessians.len().to_string(),
             package.passes.len().to_string(),
-            readable(package.hessian_bytes),
-            readable(package.peak_bytes),
+            bytes(package.hessian_bytes),
+            bytes(package.peak_bytes),
         ]);
     }
     let mut widths: BTreeMap<usize, usize> = BTreeMap::new();
@@ -130,7 +139,7 @@ fn text(arch: &Architecture, work: &Workload, plan: &Plan) -> String {
     let mut hessians = Table::new(&[("columns", right), ("Hessians", right), ("each", right), ("together", right)]);
     for (columns, number) in widths {
         let each = plan.memory.hessian_bytes(columns);
-        hessians.row([columns.to_string(), number.to_string(), readable(each), readable(each * number as u64)]);
+        hessians.row([columns.to_string(), number.to_string(), bytes(each), bytes(each * number as u64)]);
     }
     let mut arithmetic = Table::new(&[("stage", Align::Left), ("operations", Align::Right)]);
     let cost = &plan.arithmetic;
@@ -151,7 +160,7 @@ fn text(arch: &Architecture, work: &Workload, plan: &Plan) -> String {
         arch.class_name(),
         count(plan.parameters as f64),
         count(plan.prunable_parameters as f64),
-        readable(plan.weight_bytes),
+        bytes(plan.weight_bytes),
         work.samples,
         work.num_inference_steps,
         work.branches,
@@ -159,8 +168,8 @@ fn text(arch: &Architecture, work: &Workload, plan: &Plan) -> String {
         work.text_tokens,
         work.batch_size,
         plan.hessians,
-        readable(plan.hessian_bytes),
+        bytes(plan.hessian_bytes),
         plan.memory,
-        readable(plan.peak_bytes),
+        bytes(plan.peak_bytes),
     )
 }

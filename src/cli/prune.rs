@@ -9,12 +9,13 @@ use serde_json::json;
 use super::model_arg::ModelArg;
 use super::progress::Bars;
 use super::sampling_args::SamplingArgs;
-use super::table::{Align, Table, seconds};
+use super::table::{Align, Table, bytes, seconds};
+use super::text_args::TextArgs;
 use crate::checkpoint::Layout;
 use crate::error::{Error, Result};
 use crate::hub::Part;
 use crate::job::{Outcome, PruneJob, prune};
-use crate::memory::{Size, readable};
+use crate::memory::Size;
 use crate::ops::Place;
 use crate::recipe::{Patch, Recipe};
 
@@ -43,16 +44,19 @@ impl OutputLayout {
 /// Prunes a checkpoint in one shot and writes one that loads back
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Model: a diffusers pipeline folder (model_index.json), a transformer folder (config.json), or one safetensors
-    /// file in the original SD3 or FLUX layout.
+    /// Diffusers folder, of a pipeline or a transformer alone, safetensors file in the original SD3 or FLUX layout, or a
+    /// name on the hub: owner/name, owner/name@REVISION
+    #[arg(value_name = "MODEL")]
     model: ModelArg,
-    /// Output folder.
-    #[arg(short, long, value_name = "FOLDER")]
+    /// Folder for the pruned model, its report, recipe and model card
+    #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
     /// Embeddings to calibrate with: safetensors with prompt_embeds, pooled_prompt_embeds, for SD3 also
     /// negative_prompt_embeds and negative_pooled_prompt_embeds, optionally latents; one row per sample.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "prompts")]
     calibration: Option<PathBuf>,
+    #[command(flatten)]
+    text: TextArgs,
     /// Recipe file; flags override it.
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
@@ -62,20 +66,20 @@ pub struct Args {
     sampling: SamplingArgs,
     /// GPU memory to stay within, such as 24GiB: more passes over the trajectory, the same result. The driver's own
     /// few hundred MiB are not counted
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", help_heading = "Sampling")]
     max_vram: Option<Size>,
     /// Keep finished packages in this folder, so that an interrupted job goes on where it stopped when the same
     /// command is run again; it is removed when the job is done.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
     journal: Option<PathBuf>,
-    /// Layout of the output.
-    #[arg(long, value_enum, value_name = "LAYOUT", default_value_t = OutputLayout::Auto)]
+    /// Layout of the output
+    #[arg(long, value_enum, value_name = "LAYOUT", default_value_t = OutputLayout::Auto, help_heading = "Output")]
     output_layout: OutputLayout,
-    /// Replace an existing output folder.
+    /// Replace an existing output folder
     #[arg(long)]
     overwrite: bool,
-    /// Print the whole report as one JSON object instead of tables.
-    #[arg(long)]
+    /// Print the whole report as one JSON object instead of tables
+    #[arg(long, help_heading = "Output")]
     json: bool,
 }
 
@@ -94,7 +98,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
         output: args.output.clone(),
         overwrite: args.overwrite,
         layout: args.output_layout.layout(),
-        calibration: args.calibration.clone(),
+        calibration: args.text.source(args.calibration.as_deref(), patch.seed)?,
         recipe,
         sampling: patch,
         dtype: args.sampling.weight_dtype(),
@@ -135,8 +139,8 @@ fn summary(outcome: &Outcome, output: &str) -> String {
         stages.row([stage.clone(), seconds(Duration::from_secs_f64(*time))]);
     }
     stages.row(["total".into(), seconds(Duration::from_secs_f64(run.seconds))]);
-    let peak = run.measured_peak_bytes.map_or("not measured".into(), readable);
-    let planned = readable(run.planned_peak_bytes);
+    let peak = run.measured_peak_bytes.map_or("not measured".into(), bytes);
+    let planned = bytes(run.planned_peak_bytes);
     let memory = match run.plan.memory {
         Place::Host => format!("peak memory {peak} (planned {planned})"),
         #[cfg(feature = "cuda")]

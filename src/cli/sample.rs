@@ -1,4 +1,4 @@
-//! `obsdiff sample`: final latents of a model for given embeddings.
+//! `obsdiff sample`: pictures and final latents of a model for given prompts or embeddings.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -7,37 +7,43 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::model_arg::ModelArg;
+use super::progress::{Bars, Watched};
+use super::sample_output::{self, GRID, LATENTS, Painter};
 use super::sampling_args::SamplingArgs;
+use super::text_args::TextArgs;
 use super::{print, print_json};
-use crate::checkpoint::{TensorOut, write_atomic, write_safetensors};
-use crate::conditioning::Conditioning;
+use crate::checkpoint::{StagedFiles, TensorOut, write_safetensors};
 use crate::error::{Error, Result};
 use crate::hub::Part;
 use crate::model::{Observer, Transformer};
 use crate::ops::{DType, Engine, Tensor};
-use crate::report::grid::{self, Colours};
 use crate::sampling::Probe;
 
-/// Runs a model on prompt embeddings and writes the final latents
+/// Runs a model on prompts or their embeddings and writes the pictures and the final latents
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A diffusers pipeline folder
+    /// Diffusers folder, or a name on the hub: owner/name, owner/name@REVISION
     #[arg(value_name = "MODEL")]
     model: ModelArg,
     /// A safetensors file with prompt_embeds, pooled_prompt_embeds, their negative_ counterparts, latents
-    #[arg(long, value_name = "FILE")]
-    conditioning: PathBuf,
-    /// Folder for latents.safetensors, and grid.png if the latents are pictures
+    #[arg(long, value_name = "FILE", conflicts_with = "prompts", required_unless_present = "prompts")]
+    conditioning: Option<PathBuf>,
+    #[command(flatten)]
+    text: TextArgs,
+    /// Folder for picture-0000.png and so on, one per prompt, grid.png with all of them, and latents.safetensors
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
+    /// Write latents.safetensors alone: the VAE is neither needed nor run
+    #[arg(long, help_heading = "Output")]
+    no_pictures: bool,
     /// Write the latents after every step too, as step_latents [steps, prompts, ...]
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     save_steps: bool,
     /// Multiply Linears whose weights are 2:4 sparse on the GPU's sparse tensor cores; takes --dtype bf16 or f16
-    #[arg(long)]
+    #[arg(long, help_heading = "Sampling")]
     sparse: bool,
-    /// Print one JSON object
-    #[arg(long)]
+    /// Print one JSON object instead of text
+    #[arg(long, help_heading = "Output")]
     json: bool,
     /// Replace the files of an earlier run
     #[arg(long)]
@@ -49,43 +55,47 @@ pub struct Args {
 /// Samples and prints to `out`.
 ///
 /// # Errors
-/// [`Error::OutputExists`]; those of opening the model and the conditioning, of the trajectory and of writing.
+/// [`Error::OutputExists`]; those of opening the model, its VAE and the conditioning, of the trajectory, of decoding and of
+/// writing; [`Error::Stopped`].
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
-    let file = args.output.join("latents.safetensors");
-    if !args.overwrite && file.exists() {
-        return Err(Error::OutputExists { path: file });
+    let earlier = sample_output::files_in(&args.output);
+    if let Some(path) = earlier.first().filter(|_| !args.overwrite) {
+        return Err(Error::OutputExists { path: path.clone() });
     }
     let engine = args.sampling.engine()?;
     if args.sparse {
         check_sparse(&*engine, args.sampling.weight_dtype())?;
     }
-    let pipeline = args.model.open(&[Part::Transformer, Part::Trajectory])?;
+    let pipeline = args.model.open(&parts(args))?;
     let sampler = args.sampling.sampler(&pipeline)?;
-    let conditioning = Conditioning::open(&args.conditioning, &pipeline.architecture)?;
+    let painter = if args.no_pictures { Painter::None } else { Painter::of(&pipeline, sampler.size())? };
+    let conditioning = args.sampling.conditioning(&args.text, args.conditioning.as_deref(), &pipeline, &sampler)?;
     sampler.check(&pipeline.architecture, &conditioning)?;
     let mut model = Transformer::open(&pipeline, args.sampling.weight_dtype(), engine)?;
     let packed = if args.sparse { pack_sparse(&mut model)? } else { 0 };
-    create_folder(&args.output)?;
+    let mut staged = StagedFiles::create(&args.output)?;
 
+    let bars = Bars::new();
     let steps = sampler.schedule().steps();
     let mut keeper = StepLatents { keep: args.save_steps, steps: vec![Vec::new(); steps] };
+    let total = steps * sampler.batches(conditioning.rows()).len();
     let start = Instant::now();
-    let latents = sampler.sample(&model, &conditioning, &mut keeper)?;
+    let latents = sampler.sample(&model, &conditioning, &mut Watched::new(&bars, "sampling", total, &mut keeper))?;
     let seconds = start.elapsed().as_secs_f64();
+    // Decoding needs the memory.
+    drop(model);
 
     let mut tensors = vec![("latents", latents.clone())];
     if args.save_steps {
         tensors.push(("step_latents", keeper.stack()?));
     }
-    write_tensors(&file, &tensors)?;
-    let mut files = vec![file.display().to_string()];
-    let pictures = sampler.size().unpack(&latents)?;
-    let channels = pictures.dim(1)?;
-    if Colours::of(channels) != Colours::FalseColour {
-        let path = args.output.join("grid.png");
-        write_atomic(&path, &grid::png(&[pictures])?)?;
-        files.push(path.display().to_string());
-    }
+    write_tensors(&staged.file(LATENTS), &tensors)?;
+    let start = Instant::now();
+    let pictures = painter.paint(&sampler.size().unpack(&latents)?, None, &mut staged, &bars)?;
+    let decode_seconds = start.elapsed().as_secs_f64();
+    bars.end();
+    let files = staged.commit(&earlier)?;
+
     let options = sampler.options();
     if args.json {
         let result = json!({
@@ -99,17 +109,29 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
             "sparse_linears": packed,
             "seconds": seconds,
             "seconds_per_step": seconds / steps as f64,
-            "files": files,
+            "decode_seconds": (pictures > 0).then_some(decode_seconds),
+            "pictures": pictures,
+            "files": files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
         });
         return print_json(out, &result);
     }
-    let text = format!(
-        "{} prompts, {steps} steps in {seconds:.2} s ({:.3} s per step)\nwrote {}\n",
+    let mut text = format!(
+        "{} prompts, {steps} steps in {seconds:.2} s ({:.3} s per step)\n",
         conditioning.rows(),
         seconds / steps as f64,
-        files.join(", ")
     );
+    let folder = args.output.display();
+    text += &match pictures {
+        0 => format!("wrote {LATENTS} to {folder}\n"),
+        _ => format!("wrote {pictures} pictures in {decode_seconds:.2} s, {GRID} and {LATENTS} to {folder}\n"),
+    };
     print(out, &text)
+}
+
+/// What of the model is needed.
+fn parts(args: &Args) -> Vec<Part> {
+    let pictures: &[Part] = if args.no_pictures { &[] } else { &[Part::Vae] };
+    [&[Part::Transformer, Part::Trajectory], args.text.parts(), pictures].concat()
 }
 
 /// Refuses --sparse where it cannot work, before anything is loaded.

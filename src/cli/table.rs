@@ -1,7 +1,8 @@
-//! Aligned text tables and units for people.
+//! Aligned text tables.
 
 use std::fmt;
-use std::time::Duration;
+
+pub use crate::units::{bytes, count, seconds};
 
 /// Where a column's text stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,25 +55,4 @@ impl fmt::Display for Table {
         }
         Ok(())
     }
-}
-
-/// `12.3 T` for operations and parameters.
-pub fn count(value: f64) -> String {
-    const UNITS: [&str; 6] = ["", " k", " M", " G", " T", " P"];
-    let mut value = value;
-    let mut unit = 0;
-    while value >= 1000.0 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{value:.0}") } else { format!("{value:.2}{}", UNITS[unit]) }
-}
-
-/// `3.21 s`, `12 min 05 s`.
-pub fn seconds(duration: Duration) -> String {
-    let seconds = duration.as_secs_f64();
-    if seconds < 120.0 {
-        return format!("{seconds:.2} s");
-    }
-    format!("{} min {:02} s", seconds as u64 / 60, seconds as u64 % 60)
 }

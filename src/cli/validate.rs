@@ -10,9 +10,10 @@ use crate::validate::{Validation, validate};
 /// Checks that a model is whole and that its pruning is what its report claims.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The model to check: a folder, or a file in the original layout
+    /// The model to check: a folder, a file in the original layout, or a name on the hub
+    #[arg(value_name = "MODEL")]
     out: ModelArg,
-    /// The model that it was pruned from: everything else must be unchanged
+    /// The model that it was pruned from, a folder or a name on the hub: everything else must be unchanged
     #[arg(long, value_name = "MODEL")]
     against: Option<ModelArg>,
     /// Print one JSON object instead of a list

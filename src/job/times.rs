@@ -1,16 +1,30 @@
 //! What a run takes: time per stage, memory planned and measured.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::PruneJob;
+use crate::conditioning::Source;
 use crate::plan::Plan;
 use crate::prune::SolveTimes;
-use crate::report::prune::RunReport;
+use crate::report::prune::{Inputs, RunReport};
+
+/// The inputs of a job where they lie.
+fn inputs(job: &PruneJob) -> Inputs {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into()).display().to_string();
+    let calibration = job.calibration.as_ref().map(Source::file).filter(|_| job.recipe.needs_calibration());
+    Inputs {
+        model: absolute(&job.model),
+        calibration: calibration.map(absolute),
+        dtype: job.dtype.as_str().to_string(),
+    }
+}
 
 /// Stopwatch of the stages.
 pub(super) struct Times {
     started: Instant,
     last: Instant,
+    pub(super) encode: Duration,
     pub(super) load: Duration,
     pub(super) forward: Duration,
     pub(super) hessians: Duration,
@@ -23,7 +37,7 @@ impl Times {
         let now = Instant::now();
         let zero = Duration::ZERO;
         let solve = SolveTimes::default();
-        Times { started: now, last: now, load: zero, forward: zero, hessians: zero, solve, save: zero }
+        Times { started: now, last: now, encode: zero, load: zero, forward: zero, hessians: zero, solve, save: zero }
     }
 
     /// Time since the last lap.
@@ -36,6 +50,7 @@ impl Times {
 
     pub(super) fn report(&self, job: &PruneJob, plan: Plan) -> RunReport {
         let stages = [
+            ("encode", self.encode),
             ("load", self.load),
             ("forward", self.forward),
             ("hessians", self.hessians),
@@ -47,6 +62,8 @@ impl Times {
         ];
         RunReport {
             command: job.command.clone(),
+            folder: std::env::current_dir().map_or(String::new(), |folder| folder.display().to_string()),
+            inputs: inputs(job),
             engine: job.engine.name().to_string(),
             threads: rayon::current_num_threads(),
             seconds: self.started.elapsed().as_secs_f64(),

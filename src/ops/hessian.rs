@@ -74,6 +74,13 @@ pub trait FactoredHessian: fmt::Debug + Send {
     /// Smallest diagonal entry of R, squared.
     fn smallest_pivot(&self) -> f32;
 
+    /// Largest diagonal entry of R, squared. Pivots lie between the smallest and the largest eigenvalue of the damped
+    /// H, so that this over [`FactoredHessian::smallest_pivot`] is a lower bound of its condition number.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    fn largest_pivot(&self) -> Result<f32>;
+
     /// Prunes `weight`, f32 [rows, columns] on this engine, and compensates the weights that stay. Dead columns are
     /// zeroed first, without compensation. Unstructured counts follow `options.count`, N:M groups lose exactly
     /// M - N weights each; removed weights are exactly 0.

@@ -123,6 +123,11 @@ impl Factor {
         (0..self.size()).map(|i| self.pivot(i)).fold(f32::INFINITY, f32::min).powi(2)
     }
 
+    /// Largest diagonal entry of `R`, squared: the largest pivot of the factorisation.
+    pub fn largest_pivot(&self) -> f32 {
+        (0..self.size()).map(|i| self.pivot(i)).fold(0.0, f32::max).powi(2)
+    }
+
     /// Gives back the damped Hessian as a full symmetric matrix.
     pub fn into_damped(self) -> Symmetric {
         let Factor { mut matrix, mut hessian_diagonal, damping, .. } = self;

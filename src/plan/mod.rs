@@ -4,16 +4,16 @@
 mod memory;
 mod packages;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::memory::Base;
 pub use self::packages::{Package, packages};
 use crate::checkpoint::config::{Architecture, FluxConfig, Sd3Config};
 use crate::checkpoint::shapes::expected_tensors;
-use crate::memory::readable;
 use crate::model::taps::{Stream, Tap, units};
 use crate::ops::Place;
 use crate::recipe::{Recipe, Refine};
+use crate::units::bytes;
 
 /// Names that `obsdiff plan --arch` knows.
 pub const KNOWN_ARCHITECTURES: [&str; 5] =
@@ -64,7 +64,7 @@ pub struct Workload {
 }
 
 /// One distinct Hessian.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HessianPlan {
     /// The first Linear that reads the input.
     pub tap: String,
@@ -82,7 +82,7 @@ impl HessianPlan {
 }
 
 /// One run of the trajectory.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PassPlan {
     pub hessians: usize,
     pub hessian_bytes: u64,
@@ -91,7 +91,7 @@ pub struct PassPlan {
 }
 
 /// One calibration package.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PackagePlan {
     pub linears: usize,
     pub hessians: Vec<HessianPlan>,
@@ -102,7 +102,7 @@ pub struct PackagePlan {
 }
 
 /// Multiply-adds counted as two operations.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Arithmetic {
     pub forward: f64,
     pub hessians: f64,
@@ -138,12 +138,12 @@ impl Plan {
                 "package {}: {} Hessians of {}{passes}, peak {}",
                 index + 1,
                 package.hessians.len(),
-                readable(package.hessian_bytes),
-                readable(package.peak_bytes)
+                bytes(package.hessian_bytes),
+                bytes(package.peak_bytes)
             )
         };
         let packages: Vec<String> = self.packages.iter().enumerate().map(package).collect();
-        let (weights, activations) = (readable(self.weight_bytes), readable(self.activation_bytes));
+        let (weights, activations) = (bytes(self.weight_bytes), bytes(self.activation_bytes));
         format!("{} memory: weights {weights}, activations {activations}; {}", self.memory, packages.join("; "))
     }
 }

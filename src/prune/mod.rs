@@ -46,6 +46,8 @@ pub struct HessianHealth {
     pub dampening_attempts: Vec<f64>,
     /// Smallest pivot of the damped factorisation; `None` for methods that do not factor.
     pub smallest_pivot: Option<f64>,
+    /// Largest pivot of the same factorisation.
+    pub largest_pivot: Option<f64>,
     pub tokens: u64,
 }
 
@@ -126,6 +128,7 @@ pub fn solve(
         dead_columns: diagonal.iter().filter(|&&h| h == 0.0).count(),
         dampening_attempts: Vec::new(),
         smallest_pivot: None,
+        largest_pivot: None,
         tokens,
     };
     if health.dead_columns > 0 {
@@ -263,6 +266,7 @@ fn factor_damped(
         match hessian.factor(dampening) {
             Ok(factored) => {
                 health.smallest_pivot = Some(f64::from(factored.smallest_pivot()));
+                health.largest_pivot = Some(f64::from(factored.largest_pivot()?));
                 return Ok(factored);
             }
             Err(FactorError::Engine(error)) => return Err(error),

@@ -1,6 +1,6 @@
 //! How far two sets of latents lie apart.
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Error, Result};
 use crate::ops::Tensor;
@@ -17,15 +17,25 @@ pub struct Comparison {
 }
 
 /// Distribution of one number over items.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     pub items: usize,
+    #[serde(deserialize_with = "number")]
     pub min: f64,
+    #[serde(deserialize_with = "number")]
     pub median: f64,
+    #[serde(deserialize_with = "number")]
     pub mean: f64,
+    #[serde(deserialize_with = "number")]
     pub max: f64,
     /// Standard deviation over the items (divided by their number).
+    #[serde(deserialize_with = "number")]
     pub std: f64,
+}
+
+/// JSON knows no infinity and no NaN: what was one comes back as NaN.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 impl Comparison {

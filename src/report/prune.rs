@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::checkpoint::{Layout, Pipeline};
+use crate::conditioning::{Conditioning, PromptOrigin};
 use crate::model::taps::Tap;
 use crate::ops::Pattern;
 use crate::plan::{Plan, parameters};
@@ -61,36 +62,71 @@ pub struct HessianReport {
     pub dead_columns: usize,
     /// Dampening of every attempt at the factorisation; the last one succeeded.
     pub dampening_attempts: Vec<f64>,
+    /// Smallest pivot of the damped factorisation.
     pub smallest_pivot: Option<f64>,
+    /// Largest pivot of the same; over the smallest it is a lower bound of the damped Hessian's condition number.
+    #[serde(default)]
+    pub largest_pivot: Option<f64>,
 }
 
 impl HessianReport {
     pub fn new(health: HessianHealth) -> Self {
-        let HessianHealth { tap, columns, dead_columns, dampening_attempts, smallest_pivot, tokens } = health;
-        HessianReport { tap, columns, tokens, dead_columns, dampening_attempts, smallest_pivot }
+        let HessianHealth { tap, columns, dead_columns, dampening_attempts, smallest_pivot, largest_pivot, tokens } =
+            health;
+        HessianReport { tap, columns, tokens, dead_columns, dampening_attempts, smallest_pivot, largest_pivot }
+    }
+
+    /// A lower bound of the condition number of the damped Hessian: its largest pivot over its smallest, both of which
+    /// lie between its extreme eigenvalues.
+    pub fn condition_at_least(&self) -> Option<f64> {
+        let (smallest, largest) = (self.smallest_pivot?, self.largest_pivot?);
+        (smallest > 0.0).then(|| largest / smallest)
     }
 }
 
 /// What the model was calibrated with.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CalibrationReport {
     pub samples: usize,
     pub text_tokens: usize,
     /// Whether the starting noise came from the calibration file rather than from the seed.
     pub noise_from_file: bool,
+    /// `None` if the embeddings came from a file.
+    pub prompts: Option<PromptsReport>,
     /// Noise levels, one more than there are steps.
     pub sigmas: Vec<f32>,
     /// a_t of every step.
     pub timestep_weights: Vec<f64>,
 }
 
+/// Prompts that are listed in a report; of more only the number is told.
+const LISTED_PROMPTS: usize = 1000;
+
+/// The prompts that the model was calibrated with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PromptsReport {
+    #[serde(flatten)]
+    pub origin: PromptOrigin,
+    /// `None` if there are more than 1000.
+    pub texts: Option<Vec<String>>,
+}
+
+impl PromptsReport {
+    /// Of embeddings that were made from prompts.
+    pub fn of(calibration: &Conditioning) -> Option<Self> {
+        let origin = calibration.origin.clone()?;
+        let texts = calibration.prompts.clone().filter(|texts| texts.len() <= LISTED_PROMPTS);
+        Some(PromptsReport { origin, texts })
+    }
+}
+
 /// The whole report.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PruneReport {
-    pub schema: &'static str,
-    pub obsdiff: &'static str,
+    pub schema: String,
+    pub obsdiff: String,
     /// diffusers class of the transformer.
-    pub model: &'static str,
+    pub model: String,
     /// Weights removed over all weights of the pruned Linears.
     pub sparsity: f64,
     pub pruned: u64,
@@ -118,9 +154,9 @@ impl PruneReport {
         let prunable: u64 = layers.iter().map(|layer| (layer.rows * layer.columns) as u64).sum();
         let errors: Vec<f64> = layers.iter().filter_map(|layer| layer.relative_error).collect();
         PruneReport {
-            schema: SCHEMA,
-            obsdiff: env!("CARGO_PKG_VERSION"),
-            model: pipeline.architecture.class_name(),
+            schema: SCHEMA.into(),
+            obsdiff: env!("CARGO_PKG_VERSION").into(),
+            model: pipeline.architecture.class_name().into(),
             sparsity: pruned as f64 / prunable as f64,
             pruned,
             prunable_parameters: prunable,
@@ -146,10 +182,25 @@ impl PruneReport {
     }
 }
 
+/// What a run read, by absolute path, so that others can find it again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Inputs {
+    /// The dense model.
+    pub model: String,
+    /// The calibration file; `None` if it was not needed.
+    pub calibration: Option<String>,
+    /// The dtype in which weights were held while the model ran.
+    pub dtype: String,
+}
+
 /// What one run took; differs from run to run.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunReport {
     pub command: Vec<String>,
+    /// The folder that the command ran in, which its relative paths start from.
+    pub folder: String,
+    /// What was read.
+    pub inputs: Inputs,
     /// `cpu`, or the GPU that computed.
     pub engine: String,
     pub threads: usize,
@@ -187,7 +238,12 @@ pub fn model_card(report: &PruneReport, layout: Layout) -> String {
          | timestep weights | {weights} |\n| calibration | {calibration} |\n\
          | mean relative error of the layers' outputs | {error} |\n\n\
          `obsdiff.json` lists every layer, `recipe.toml` repeats the run with `obsdiff prune MODEL --recipe recipe.toml \
-         --calibration FILE -o OUT`.\n",
+         {input} FILE -o OUT`.\n",
+        input = if report.calibration.as_ref().is_some_and(|c| c.prompts.is_some()) {
+            "--prompts"
+        } else {
+            "--calibration"
+        },
         model = report.model,
         version = report.obsdiff,
         pruned = report.pruned,

@@ -31,7 +31,7 @@ fn job(name: &str, patch: Patch, engine: Arc<dyn Engine>, output: &Path) -> Prun
         output: output.to_path_buf(),
         overwrite: false,
         layout: None,
-        calibration: Some(folder.join("conditioning.safetensors")),
+        calibration: Some(folder.join("conditioning.safetensors").into()),
         recipe: Recipe::resolve(&patch).unwrap(),
         sampling: patch,
         dtype: DType::F32,

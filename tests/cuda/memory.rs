@@ -153,7 +153,7 @@ impl Job<'_> {
             output: output.to_path_buf(),
             overwrite: false,
             layout: None,
-            calibration: Some(folder.join("conditioning.safetensors")),
+            calibration: Some(folder.join("conditioning.safetensors").into()),
             recipe: Recipe::resolve(&patch)?,
             sampling: patch,
             dtype: self.dtype,

@@ -13,8 +13,10 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::ops::Device;
 
-/// Measures the CUDA engine at the shapes of SD3.5-large and FLUX.1-dev: its kernels beside cuBLASLt, cuSOLVER and
-/// cuSPARSELt, where these are installed, or whole blocks, dense against 2:4 sparse
+/// Measures the CUDA engine's kernels, or whole blocks of SD3.5-large and FLUX.1-dev
+///
+/// Kernels are measured beside cuBLASLt, cuSOLVER and cuSPARSELt, where these are installed, blocks dense against 2:4
+/// sparse.
 #[derive(clap::Args)]
 pub struct Args {
     /// What to measure

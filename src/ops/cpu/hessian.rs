@@ -85,6 +85,10 @@ impl FactoredHessian for Factor {
         Factor::smallest_pivot(self)
     }
 
+    fn largest_pivot(&self) -> Result<f32> {
+        Ok(Factor::largest_pivot(self))
+    }
+
     fn sweep(&self, mut weight: Tensor, options: &SweepOptions) -> Result<Swept> {
         rows_of(&weight, self.size())?;
         let (mask, damped_loss) = sweep(weight.as_mut_slice()?, self, options);

@@ -112,6 +112,11 @@ impl FactoredHessian for Factored {
         self.factor.smallest_pivot
     }
 
+    fn largest_pivot(&self) -> Result<f32> {
+        let diagonal = self.factor.triangle.diagonal()?;
+        Ok(diagonal.into_iter().fold(0.0, f32::max).powi(2))
+    }
+
     fn sweep(&self, weight: Tensor, options: &SweepOptions) -> Result<Swept> {
         let mut swept = self.sweep_all(vec![(weight, *options)])?;
         swept.pop().ok_or_else(|| refuse("sweep: no result for its only weights".into()))
