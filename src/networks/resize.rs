@@ -1,4 +1,6 @@
-//! Bicubic resizing of u8 pictures, bit for bit as Pillow does it, which is what CLIP was trained on.
+//! Bicubic resizing of u8 pictures, bit for bit as Pillow did it up to version 12, which is what CLIP was trained on.
+//! Since version 13 Pillow takes columns first where the height shrinks by more than the width, which changes some bytes
+//! there; pictures whose sides shrink alike, squares above all, are the same in every version.
 //!
 //! Rows are resized first, columns second, each rounded to u8. The kernel (a = -1/2) is stretched by the factor by which
 //! the picture shrinks, so that no source pixel is passed over; its weights are fixed-point numbers.
