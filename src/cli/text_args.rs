@@ -36,6 +36,15 @@ pub struct TextArgs {
     embeddings_cache: Option<PathBuf>,
 }
 
+/// Whether the folder that nobody named can be used; if it cannot, the run goes on without it.
+fn can_keep(folder: &Path) -> bool {
+    let opened = Cache::open(folder);
+    if let Err(error) = &opened {
+        tracing::warn!("embeddings are not kept for later runs (--embeddings-cache names another folder): {error}");
+    }
+    opened.is_ok()
+}
+
 impl TextArgs {
     /// What of the model the prompts need.
     pub fn parts(&self) -> &'static [Part] {
@@ -53,7 +62,7 @@ impl TextArgs {
         };
         let cache = match &self.embeddings_cache {
             Some(folder) => (folder.as_os_str() != NONE).then(|| folder.clone()),
-            None => Cache::default_folder(),
+            None => Cache::default_folder().filter(|folder| can_keep(folder)),
         };
         Ok(Some(Source::Prompts(PromptSource {
             file: file.clone(),

@@ -217,7 +217,12 @@ impl TextEncoders {
             })?;
             let width = hidden.dim(2)?;
             if width != self.shape.width {
-                return Err(self.wrong_width(&t5.encoder, width, "joint_attention_dim", self.shape.width));
+                return Err(wrong_width(
+                    &t5.encoder,
+                    "hidden states",
+                    width,
+                    ("joint_attention_dim", self.shape.width),
+                ));
             }
             let hidden = hidden.as_slice()?.chunks_exact(self.t5_tokens * width);
             for ((i, hidden), clip) in hidden.enumerate().zip(clips.by_ref()) {
@@ -273,26 +278,20 @@ impl TextEncoders {
     fn check_clip_widths(&self, rows: &[Clip]) -> Result<()> {
         let Some(row) = rows.first() else { return Ok(()) };
         if row.pooled.len() != self.shape.pooled {
-            let (found, wanted) = (row.pooled.len(), self.shape.pooled);
-            return Err(self.wrong_width(&self.clips[0].encoder, found, "pooled_projection_dim", wanted));
+            let wanted = ("pooled_projection_dim", self.shape.pooled);
+            return Err(wrong_width(&self.clips[0].encoder, self.pooled_of(), row.pooled.len(), wanted));
         }
         let width = row.hidden.iter().map(|hidden| hidden.len() / self.clip_tokens).sum::<usize>();
         if width > self.shape.width {
-            return Err(self.wrong_width(&self.clips[0].encoder, width, "joint_attention_dim", self.shape.width));
+            let what = "hidden states, with those of text_encoder_2,";
+            let wanted = ("joint_attention_dim", self.shape.width);
+            return Err(wrong_width(&self.clips[0].encoder, what, width, wanted));
         }
         Ok(())
     }
 
-    fn wrong_width(&self, encoder: &Path, found: usize, key: &str, wanted: usize) -> Error {
-        let problem = format!(
-            "gives {found} values{} and the transformer's {key} is {wanted}: they belong to different models",
-            if self.flux || key.starts_with("joint") && self.t5.as_ref().is_some_and(|t5| t5.encoder == encoder) {
-                ""
-            } else {
-                " together with text_encoder_2"
-            }
-        );
-        Error::malformed(encoder, problem)
+    fn pooled_of(&self) -> &'static str {
+        if self.flux { "pooled texts" } else { "pooled texts, with those of text_encoder_2," }
     }
 
     /// Puts a row together; `t5` [tokens, width].
@@ -310,6 +309,15 @@ impl TextEncoders {
         embeds.extend_from_slice(t5);
         Row { embeds, pooled: clip.pooled }
     }
+}
+
+/// An encoder of another model; `wanted` is a key of the transformer's configuration and its value.
+fn wrong_width(encoder: &Path, what: &str, found: usize, (key, wanted): (&str, usize)) -> Error {
+    let problem = format!(
+        "its {what} are {found} wide and the transformer's {key} is {wanted}; take encoders and transformer from one \
+         pipeline"
+    );
+    Error::malformed(encoder, problem)
 }
 
 /// What the CLIP encoders give for one text.

@@ -104,3 +104,14 @@ fn broken_tokenizers_are_named() {
         refuses(&model, GOOD, &["--height=64", "--width=96"], 3, parts);
     }
 }
+
+#[test]
+fn an_encoder_of_another_model_is_named_with_both_widths() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model");
+    copy_folder(&data("pipelines/sd3_medium/pipeline"), &model);
+    fs::remove_dir_all(model.join("text_encoder")).unwrap();
+    copy_folder(&data("pipelines/flux_dev/pipeline/text_encoder"), &model.join("text_encoder"));
+    let parts = ["text_encoder", "are 48 wide", "pooled_projection_dim is 40"];
+    refuses(&model, GOOD, &["--height=64", "--width=96"], 3, &parts);
+}
