@@ -73,9 +73,9 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     sampler.check(&pipeline.architecture, &conditioning)?;
     let mut model = Transformer::open(&pipeline, args.sampling.weight_dtype(), engine)?;
     let packed = if args.sparse { pack_sparse(&mut model)? } else { 0 };
+    let bars = Bars::new();
     let mut staged = StagedFiles::create(&args.output)?;
 
-    let bars = Bars::new();
     let steps = sampler.schedule().steps();
     let mut keeper = StepLatents { keep: args.save_steps, steps: vec![Vec::new(); steps] };
     let total = steps * sampler.batches(conditioning.rows()).len();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::progress::Bars;
 use crate::checkpoint::{Pipeline, StagedFiles};
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::networks::VaeDecoder;
 use crate::ops::Tensor;
 use crate::pictures::{Colours, Grid, Item, Picture, from_decoded, from_latents};
@@ -24,7 +25,7 @@ fn picture_name(index: usize) -> String {
 pub fn files_in(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let number = |name: &str| Some(name.strip_prefix("picture-")?.strip_suffix(".png")?.parse::<usize>().ok()?);
+    let number = |name: &str| name.strip_prefix("picture-")?.strip_suffix(".png")?.parse::<usize>().ok();
     let ours = |name: &String| {
         name == LATENTS || name == GRID || number(name).is_some_and(|index| *name == picture_name(index))
     };
@@ -49,7 +50,8 @@ impl Painter {
     /// it decodes.
     ///
     /// # Errors
-    /// Those of [`VaeDecoder::open`]; [`Error::Malformed`] for the VAE of another model.
+    /// Those of [`VaeDecoder::open`]; [`Error::Malformed`] for the VAE of another model; [`Error::OutOfMemory`] if what it
+    /// holds would not fit into the memory that is free now.
     pub fn of(pipeline: &Pipeline, size: &LatentSize) -> Result<Self> {
         if Colours::of(size.channels).are_pictures() {
             return Ok(Painter::Latents);
@@ -67,6 +69,16 @@ impl Painter {
                  model, or pass --no-pictures"
             );
             return Err(Error::malformed(folder, problem));
+        }
+        let needed = decoder.activation_bytes(size.height, size.width);
+        if let Some(available) = memory::available().filter(|available| *available < needed) {
+            let pixels = [size.height, size.width].map(|side| side * decoder.scale_factor());
+            return Err(Error::OutOfMemory {
+                what: format!("decoding a picture of {} x {} pixels", pixels[1], pixels[0]),
+                needed,
+                available,
+                hint: "take a smaller --height and --width, or pass --no-pictures".into(),
+            });
         }
         Ok(Painter::Vae(Box::new(decoder)))
     }
@@ -104,7 +116,9 @@ impl Painter {
                 }
             }
         }
-        let caption = |index: usize| captions.map_or_else(|| format!("{index:04}"), |captions| captions[index].clone());
+        let caption = |index: usize| {
+            captions.and_then(|captions| captions.get(index)).map_or_else(|| format!("{index:04}"), String::clone)
+        };
         let item = |(index, picture)| Item { pictures: vec![picture], caption: vec![caption(index)] };
         let items = small.iter().enumerate().map(item).collect();
         staged.add(GRID, &Grid { rows: vec![String::new()], items }.png()?)?;

@@ -192,7 +192,8 @@ impl Source<'_> {
             };
             let (left, out) = out.split_at_mut(padding * channels);
             let (out, right) = out.split_at_mut(width * factor * channels);
-            (left.fill(0.0), right.fill(0.0));
+            left.fill(0.0);
+            right.fill(0.0);
             let source = &self.values[y / factor * width * channels..][..width * channels];
             let pixels = out.chunks_exact_mut(factor * channels).zip(source.chunks_exact(channels));
             match reading.affine {

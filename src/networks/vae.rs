@@ -313,22 +313,7 @@ impl VaeDecoder {
     /// Bytes of the activations that are held at once while latents of `height` x `width` are decoded, one picture at a
     /// time.
     pub fn activation_bytes(&self, height: usize, width: usize) -> u64 {
-        let (mut pixels, mut peak) = ((height * width) as u64, 0);
-        for step in &self.steps {
-            let (from, to) = (step.from as u64, step.to as u64);
-            let values = match step.kind {
-                Kind::Pointwise | Kind::Conv | Kind::Output => from + to,
-                Kind::Upsample => from + 4 * to,
-                Kind::Resnet => from + to + if from == to { 0 } else { to },
-                // x, its normalised copy, q, k, v and packed k, v.
-                Kind::Attention => 7 * from,
-            };
-            peak = peak.max(4 * pixels * values);
-            if step.kind == Kind::Upsample {
-                pixels *= 4;
-            }
-        }
-        peak
+        activation_bytes(&self.steps, height, width)
     }
 
     /// Pictures of final latents [n, channels, height, width], as `vae.decode(latents / scaling_factor + shift_factor)`
@@ -397,6 +382,26 @@ impl VaeDecoder {
     }
 }
 
+/// Bytes of the activations that `steps` hold at once, for an input of `height` x `width`.
+fn activation_bytes(steps: &[Step], height: usize, width: usize) -> u64 {
+    let (mut pixels, mut peak) = ((height * width) as u64, 0);
+    for step in steps {
+        let (from, to) = (step.from as u64, step.to as u64);
+        let values = match step.kind {
+            Kind::Pointwise | Kind::Conv | Kind::Output => from + to,
+            Kind::Upsample => from + 4 * to,
+            Kind::Resnet => from + to + if from == to { 0 } else { to },
+            // x, its normalised copy, q, k, v and packed k, v.
+            Kind::Attention => 7 * from,
+        };
+        peak = peak.max(4 * pixels * values);
+        if step.kind == Kind::Upsample {
+            pixels *= 4;
+        }
+    }
+    peak
+}
+
 fn check_finite(name: &str, x: &Tensor) -> Result<()> {
     if ops::is_finite(x)? {
         return Ok(());
@@ -406,4 +411,16 @@ fn check_finite(name: &str, x: &Tensor) -> Result<()> {
         found: "NaN or infinity".into(),
         context: "while a picture is decoded".into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_real_decoder_holds_what_is_written_above() {
+        let config = Config { block_out_channels: vec![128, 256, 512, 512], layers_per_block: 2, ..Config::default() };
+        let gib = |side: usize| activation_bytes(&config.steps(), side / 8, side / 8) as f64 / (1u64 << 30) as f64;
+        assert_eq!((gib(512), gib(1024)), (0.5, 2.0));
+    }
 }

@@ -174,3 +174,40 @@ fn latents_that_are_pictures_are_written_as_they_are() {
     let grid = Picture::read(output.join("grid.png")).unwrap();
     assert_eq!(grid.width, 4 + 10 * 132);
 }
+
+#[test]
+fn pictures_that_would_not_fit_into_memory_are_refused_before_sampling() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, output) = (data("pipelines/sd3_medium/pipeline"), folder.path().join("out"));
+    let conditioning = data("pipelines/sd3_medium/conditioning.safetensors");
+    let own = ["sample", text(&model), "--conditioning", text(&conditioning), "-o", text(&output)];
+    let parts = ["decoding a picture of 524288 x 262144 pixels needs", "--no-pictures"];
+    obsdiff(&[&own[..], &["--width=524288", "--height=262144"]].concat()).refused(5, &parts);
+    assert!(!output.exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("a/out");
+    let child = std::process::Command::new(env!("CARGO_BIN_EXE_obsdiff"))
+        .args(["sample", text(&models("sd3_digits/pipeline")), "--num-inference-steps=1000", "-o", text(&output)])
+        .args(["--conditioning", text(&models("sd3_digits/evaluation.safetensors"))])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let start = std::time::Instant::now();
+    while !output.exists() {
+        assert!(start.elapsed().as_secs() < 60, "the run never began");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let kill = format!("kill -INT {}", child.id());
+    assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    let done = child.wait_with_output().unwrap();
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(130), "{said}");
+    assert!(said.contains("interrupted; no output was written") && !said.contains("--journal"), "{said}");
+    assert!(names_in(folder.path()).is_empty());
+}
