@@ -1,5 +1,4 @@
 //! What is told about a result: JSON with versioned schemas, figures of merit, a model card. Never
 //! touches a device.
 
-pub mod comparison;
 pub mod prune;
