@@ -41,7 +41,7 @@ fn digits(c: &mut Criterion<CpuTime>) {
             model: models.join("pipeline"),
             output: folder.path().join("pruned"),
             overwrite: true,
-            calibration: Some(models.join("calibration.safetensors")),
+            calibration: Some(models.join("calibration.safetensors").into()),
             recipe: Recipe::resolve(&patch).expect("a valid recipe"),
             sampling: patch,
             dtype: DType::F32,

@@ -153,8 +153,16 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     write_atomic(path, text.as_bytes())
 }
 
-/// The fingerprint of a job: the program's version, the recipe, dtype and engine of the run, the content of the
-/// calibration file, and of the model its headers and each file's size and time of change.
+/// SHA-256 of a file's content.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn file_sha256(path: &Path) -> Result<String> {
+    Ok(hex(&Sha256::digest(fs::read(path).map_err(|e| Error::io(path, e))?)))
+}
+
+/// The fingerprint of a job: the program's version, the recipe, dtype and engine of the run, what stands for the
+/// content of the calibration, and of the model its headers and each file's size and time of change.
 ///
 /// # Errors
 /// [`Error::Io`] if a file cannot be read.
@@ -164,7 +172,7 @@ pub fn fingerprint(
     recipe: &str,
     dtype: &str,
     engine: &str,
-    calibration: Option<&Path>,
+    calibration: String,
 ) -> Result<Fingerprint> {
     let mut model = Sha256::new();
     model.update(pipeline.config.to_string());
@@ -175,10 +183,6 @@ pub fn fingerprint(
         model.update(metadata.len().to_le_bytes());
         model.update(changed.unwrap_or_default().as_nanos().to_le_bytes());
     }
-    let calibration = match calibration {
-        Some(path) => hex(&Sha256::digest(fs::read(path).map_err(|e| Error::io(path, e))?)),
-        None => "none".into(),
-    };
     Ok([
         ("version", env!("CARGO_PKG_VERSION").to_string()),
         ("model", hex(&model.finalize())),

@@ -53,7 +53,7 @@ fn job(output: &Path, journal: Option<&Path>, sparsity: f64) -> PruneJob {
         model: models("sd3_digits/pipeline"),
         output: output.to_path_buf(),
         overwrite: false,
-        calibration: Some(models("sd3_digits/calibration.safetensors")),
+        calibration: Some(models("sd3_digits/calibration.safetensors").into()),
         recipe: Recipe::resolve(&patch).expect("a valid recipe"),
         sampling: patch,
         dtype: DType::F32,

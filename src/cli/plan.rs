@@ -9,6 +9,7 @@ use serde_json::json;
 use super::table::{Align, Table, bytes, count};
 use crate::checkpoint::config::Architecture;
 use crate::checkpoint::pipeline::Pipeline;
+use crate::conditioning::encode::{check_sequence_length, default_sequence_length};
 use crate::error::{Error, Result};
 use crate::job::limit;
 use crate::memory::Size;
@@ -30,6 +31,9 @@ pub struct Args {
     /// Text tokens per prompt [default: SD3 333 (77 + 256), FLUX.1-dev 512, FLUX.1-schnell 256]
     #[arg(long, value_name = "TOKENS")]
     text_tokens: Option<usize>,
+    /// The same, as what T5 reads of a prompt: SD3 has 77 tokens of CLIP besides
+    #[arg(long, value_name = "TOKENS", conflicts_with = "text_tokens")]
+    max_sequence_length: Option<usize>,
     /// Memory that the device is taken to have, such as 80GiB or 16GB, without looking at it; without it that of the
     /// device for a model folder, and no limit for --arch. With either, --device auto stands for the CPU.
     #[arg(long, value_name = "SIZE")]
@@ -49,14 +53,18 @@ pub struct Args {
     json: bool,
 }
 
-/// Text tokens of the published pipelines: 77 CLIP and 256 T5 tokens for SD3, 512 T5 tokens for FLUX.1-dev, 256
-/// for FLUX.1-schnell.
-fn default_text_tokens(arch: &Architecture) -> usize {
-    match arch {
-        Architecture::Sd3(_) => 77 + 256,
-        Architecture::Flux(config) if config.guidance_embeds => 512,
-        Architecture::Flux(_) => 256,
+/// Text tokens per prompt: those asked for, or those of the published pipelines, 77 of CLIP and 256 of T5 for SD3, 512
+/// of T5 for FLUX.1-dev, 256 for FLUX.1-schnell.
+fn text_tokens(args: &Args, arch: &Architecture) -> Result<usize> {
+    if let Some(tokens) = args.text_tokens {
+        return Ok(tokens);
     }
+    args.max_sequence_length.map_or(Ok(()), check_sequence_length)?;
+    let t5 = args.max_sequence_length.unwrap_or_else(|| default_sequence_length(arch));
+    Ok(match arch {
+        Architecture::Sd3(_) => 77 + t5,
+        Architecture::Flux(_) => t5,
+    })
 }
 
 /// Runs the subcommand.
@@ -88,7 +96,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
         branches: 1 + usize::from(sampler.doubles_rows(arch)),
         batch_size: sampler.batches(args.samples).first().map_or(0, |rows| rows.len()),
         image_tokens: sampler.size().tokens(),
-        text_tokens: args.text_tokens.unwrap_or_else(|| default_text_tokens(arch)),
+        text_tokens: text_tokens(args, arch)?,
         bytes_per_weight: args.sampling.weight_dtype().size_in_bytes() as u64,
         threads: rayon::current_num_threads(),
         place,

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -16,26 +16,31 @@ use crate::sampling::Probe;
 /// Positions of a bar that shows a share.
 const SHARES: u64 = 1000;
 
-/// Bars on stderr; nothing is drawn if it is no terminal. Ctrl-C stops the job at its next step, so that it
-/// can clean up; a second one kills it.
+/// Bars on stderr; nothing is drawn if it is no terminal. While they live, Ctrl-C stops the job at its next step, so
+/// that it can clean up, and a second one kills it; before and after, the first one kills it.
 pub struct Bars {
     bar: Mutex<ProgressBar>,
-    interrupted: Arc<AtomicBool>,
 }
+
+/// Set by a signal, and while there are no bars; a signal that finds it set ends the process.
+static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| {
+    let interrupted = Arc::new(AtomicBool::new(true));
+    #[cfg(unix)]
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // Order matters: the second signal finds the flag set by the first. A refused handler leaves the
+        // default, which stops the process at once.
+        let kill = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupted));
+        if kill.is_ok() {
+            let _ = signal_hook::flag::register(signal, Arc::clone(&interrupted));
+        }
+    }
+    interrupted
+});
 
 impl Bars {
     pub fn new() -> Self {
-        let interrupted = Arc::new(AtomicBool::new(false));
-        #[cfg(unix)]
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            // Order matters: the second signal finds the flag set by the first. A refused handler leaves the
-            // default, which stops the process at once.
-            let kill = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupted));
-            if kill.is_ok() {
-                let _ = signal_hook::flag::register(signal, Arc::clone(&interrupted));
-            }
-        }
-        Bars { bar: Mutex::new(ProgressBar::hidden()), interrupted }
+        INTERRUPTED.store(false, Ordering::Relaxed);
+        Bars { bar: Mutex::new(ProgressBar::hidden()) }
     }
 }
 
@@ -65,7 +70,7 @@ impl Bars {
     /// [`Error::Stopped`] if the user interrupted.
     pub fn reach(&self, share: f64) -> Result<()> {
         self.bar().set_position((share * SHARES as f64) as u64);
-        if self.interrupted.load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) }
+        if INTERRUPTED.load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) }
     }
 
     /// Takes the last bar away.
@@ -81,12 +86,13 @@ impl Progress for Bars {
 
     fn advance(&self) -> Result<()> {
         self.bar().inc(1);
-        if self.interrupted.load(Ordering::Relaxed) { Err(Error::Interrupted { journaled: false }) } else { Ok(()) }
+        if INTERRUPTED.load(Ordering::Relaxed) { Err(Error::Interrupted { journaled: false }) } else { Ok(()) }
     }
 }
 
 impl Drop for Bars {
     fn drop(&mut self) {
+        INTERRUPTED.store(true, Ordering::Relaxed);
         self.bar().finish_and_clear();
     }
 }

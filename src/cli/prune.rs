@@ -9,6 +9,7 @@ use serde_json::json;
 use super::progress::Bars;
 use super::sampling_args::SamplingArgs;
 use super::table::{Align, Table, bytes, seconds};
+use super::text_args::TextArgs;
 use crate::error::Result;
 use crate::job::{Outcome, PruneJob, prune};
 use crate::memory::Size;
@@ -25,8 +26,10 @@ pub struct Args {
     output: PathBuf,
     /// Embeddings to calibrate with: safetensors with prompt_embeds, pooled_prompt_embeds, for SD3 also
     /// negative_prompt_embeds and negative_pooled_prompt_embeds, optionally latents; one row per sample.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "prompts")]
     calibration: Option<PathBuf>,
+    #[command(flatten)]
+    text: TextArgs,
     /// Recipe file; flags override it.
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
@@ -60,7 +63,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
         model: args.model.clone(),
         output: args.output.clone(),
         overwrite: args.overwrite,
-        calibration: args.calibration.clone(),
+        calibration: args.text.source(args.calibration.as_deref(), patch.seed)?,
         recipe: Recipe::resolve(&patch)?,
         sampling: patch,
         dtype: args.sampling.weight_dtype(),

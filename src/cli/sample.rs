@@ -1,4 +1,4 @@
-//! `obsdiff sample`: pictures and final latents of a model for given embeddings.
+//! `obsdiff sample`: pictures and final latents of a model for given prompts or embeddings.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,23 +9,25 @@ use serde_json::json;
 use super::progress::{Bars, Watched};
 use super::sample_output::{self, GRID, LATENTS, Painter};
 use super::sampling_args::SamplingArgs;
+use super::text_args::TextArgs;
 use super::{print, print_json};
 use crate::checkpoint::{Pipeline, StagedFiles, TensorOut, write_safetensors};
-use crate::conditioning::Conditioning;
 use crate::error::{Error, Result};
 use crate::model::{Observer, Transformer};
 use crate::ops::{DType, Engine, Tensor};
 use crate::sampling::Probe;
 
-/// Runs a model on prompt embeddings and writes the pictures and the final latents
+/// Runs a model on prompts or their embeddings and writes the pictures and the final latents
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A diffusers pipeline folder
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     /// A safetensors file with prompt_embeds, pooled_prompt_embeds, their negative_ counterparts, latents
-    #[arg(long, value_name = "FILE")]
-    conditioning: PathBuf,
+    #[arg(long, value_name = "FILE", conflicts_with = "prompts", required_unless_present = "prompts")]
+    conditioning: Option<PathBuf>,
+    #[command(flatten)]
+    text: TextArgs,
     /// Folder for picture-0000.png and so on, one per prompt, grid.png with all of them, and latents.safetensors
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
@@ -65,7 +67,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     let pipeline = Pipeline::open(&args.model)?;
     let sampler = args.sampling.sampler(&pipeline)?;
     let painter = if args.no_pictures { Painter::None } else { Painter::of(&pipeline, sampler.size())? };
-    let conditioning = Conditioning::open(&args.conditioning, &pipeline.architecture)?;
+    let conditioning = args.sampling.conditioning(&args.text, args.conditioning.as_deref(), &pipeline, &sampler)?;
     sampler.check(&pipeline.architecture, &conditioning)?;
     let mut model = Transformer::open(&pipeline, args.sampling.weight_dtype(), engine)?;
     let packed = if args.sparse { pack_sparse(&mut model)? } else { 0 };

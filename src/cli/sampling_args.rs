@@ -1,9 +1,13 @@
 //! The flags that commands share: where to compute, and how trajectories are run.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use super::progress::Bars;
+use super::text_args::TextArgs;
 use crate::checkpoint::Pipeline;
-use crate::error::Result;
+use crate::conditioning::Conditioning;
+use crate::error::{Error, Result};
 use crate::job;
 use crate::ops::{DType, Device, Engine};
 use crate::recipe::Patch;
@@ -25,7 +29,8 @@ pub struct SamplingArgs {
     /// Width of the picture in pixels [default: the model's]
     #[arg(long, value_name = "PIXELS")]
     width: Option<usize>,
-    /// Row i starts from the noise of SEED + i, unless the file of embeddings holds latents [default: 0]
+    /// Row i starts from the noise of SEED + i, unless the file of embeddings holds latents; it also chooses
+    /// --num-samples [default: 0]
     #[arg(long)]
     seed: Option<u64>,
     /// Samples per forward pass; 0 takes as many as make about 256 image tokens [default: 0]
@@ -95,5 +100,21 @@ impl SamplingArgs {
     /// Those of [`Sampler::new`].
     pub fn sampler(&self, pipeline: &Pipeline) -> Result<Sampler> {
         job::sampler(pipeline, &self.over(Patch::default()))
+    }
+
+    /// The embeddings of the prompts, or of the file of `embeddings`, for what `sampler` does with them.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if neither is given; those of [`crate::conditioning::Source::open`].
+    pub fn conditioning(
+        &self,
+        text: &TextArgs,
+        embeddings: Option<&Path>,
+        pipeline: &Pipeline,
+        sampler: &Sampler,
+    ) -> Result<Conditioning> {
+        let neither = || Error::Usage("pass --prompts FILE, or --conditioning FILE with embeddings".into());
+        let source = text.source(embeddings, self.seed)?.ok_or_else(neither)?;
+        source.open(pipeline, sampler.doubles_rows(&pipeline.architecture), &Bars::new())
     }
 }

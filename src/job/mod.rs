@@ -12,9 +12,9 @@ use self::times::Times;
 use crate::calibration::{Calibrator, TapHessian};
 use crate::checkpoint::save::{RECIPE_FILE, REPORT_FILE, output_bytes};
 use crate::checkpoint::{OutputFolder, Pipeline, copy_components, save_like, write_atomic, write_config};
-use crate::conditioning::Conditioning;
+use crate::conditioning::{Conditioning, Source};
 use crate::error::{Error, Result};
-use crate::journal::{Journal, fingerprint};
+use crate::journal::{self, Journal, fingerprint};
 use crate::memory::Size;
 use crate::model::taps::Tap;
 use crate::model::{Observer, Transformer};
@@ -31,8 +31,8 @@ pub struct PruneJob {
     pub model: PathBuf,
     pub output: PathBuf,
     pub overwrite: bool,
-    /// Embeddings to calibrate with; needed by every method but plain magnitude.
-    pub calibration: Option<PathBuf>,
+    /// Prompts or embeddings to calibrate with; needed by every method but plain magnitude.
+    pub calibration: Option<Source>,
     pub recipe: Recipe,
     /// Sampling settings that were chosen, the rest follows from the model; and the limit of GPU memory.
     pub sampling: Patch,
@@ -79,19 +79,22 @@ fn prune_all(job: &PruneJob, progress: &dyn Progress) -> Result<Outcome> {
     let taps: Vec<Tap> = plan::chosen_units(&pipeline.architecture, recipe).into_iter().flatten().collect();
     taps.iter().try_for_each(|tap| check_pattern(recipe.pattern, tap))?;
     check_sweep(recipe, job.engine.place())?;
-    let (calibration, sampler) = open_calibration(job, &pipeline)?;
+    let needed = output_bytes(&pipeline, &checkpoint)?;
+    let calibration_file = job.calibration.as_ref().map(Source::file).filter(|file| file.exists());
+    let inputs: Vec<&Path> = std::iter::once(job.model.as_path()).chain(calibration_file).collect();
+    let output = OutputFolder::create(&job.output, &inputs, needed, job.overwrite)?;
+    let (calibration, sampler) = open_calibration(job, &pipeline, progress)?;
+    times.encode = times.lap();
     let work = workload(job, &pipeline, calibration.as_ref(), &sampler);
     let packages = cut_packages(job, &pipeline, &work)?;
     let plan = plan::plan(&pipeline.architecture, recipe, &work, &packages);
-    let needed = output_bytes(&pipeline, &checkpoint)?;
-    let inputs: Vec<&Path> = std::iter::once(job.model.as_path()).chain(job.calibration.as_deref()).collect();
-    let output = OutputFolder::create(&job.output, &inputs, needed, job.overwrite)?;
 
     let open_journal = |folder: &Path| {
         let settings = resolved(recipe, &sampler, packages.len()).to_toml();
         let dtype = job.dtype.as_str();
         let engine = job.engine.name();
-        let fingerprint = fingerprint(&pipeline, &checkpoint, &settings, dtype, engine, job.calibration.as_deref())?;
+        let calibration = calibration_content(job, calibration.as_ref())?;
+        let fingerprint = fingerprint(&pipeline, &checkpoint, &settings, dtype, engine, calibration)?;
         Journal::open(folder, fingerprint, packages.len())
     };
     let mut journal = job.journal.as_deref().map(open_journal).transpose()?;
@@ -204,26 +207,42 @@ pub fn sampler(pipeline: &Pipeline, patch: &Patch) -> Result<Sampler> {
     Sampler::new(&pipeline.architecture, &pipeline.scheduler_config(), &vae, options)
 }
 
-fn open_calibration(job: &PruneJob, pipeline: &Pipeline) -> Result<(Option<Conditioning>, Sampler)> {
+fn open_calibration(
+    job: &PruneJob,
+    pipeline: &Pipeline,
+    progress: &dyn Progress,
+) -> Result<(Option<Conditioning>, Sampler)> {
     let sampler = sampler(pipeline, &job.sampling)?;
     if !job.recipe.needs_calibration() {
-        if let Some(path) = &job.calibration {
-            tracing::warn!(file = %path.display(), "this method needs no activations: the calibration file is not read");
+        if let Some(source) = &job.calibration {
+            let file = source.file().display();
+            tracing::warn!(%file, "this method needs no activations: the calibration file is not read");
         }
         return Ok((None, sampler));
     }
-    let Some(path) = &job.calibration else {
+    let Some(source) = &job.calibration else {
         return Err(Error::Usage(format!(
-            "method {} needs activations: pass --calibration FILE (only --method magnitude --refine none does without)",
+            "method {} needs activations: pass --prompts FILE, or --calibration FILE with embeddings (only --method \
+             magnitude --refine none does without)",
             serde_json::json!(job.recipe.method).as_str().unwrap_or_default()
         )));
     };
-    let mut calibration = Conditioning::open(path, &pipeline.architecture)?;
+    let mut calibration = source.open(pipeline, sampler.doubles_rows(&pipeline.architecture), progress)?;
     if job.recipe.noise == Noise::Seed {
         calibration.latents = None;
     }
     sampler.check(&pipeline.architecture, &calibration)?;
     Ok((Some(calibration), sampler))
+}
+
+/// What the fingerprint of the job holds of its calibration: the file of embeddings, or, for prompts, the embeddings
+/// that they became, which depend on the prompts, the encoders and every setting.
+fn calibration_content(job: &PruneJob, calibration: Option<&Conditioning>) -> Result<String> {
+    match (&job.calibration, calibration) {
+        (Some(Source::Embeddings(file)), _) => journal::file_sha256(file),
+        (Some(Source::Prompts(_)), Some(embeddings)) => Ok(format!("prompts {}", embeddings.sha256()?)),
+        _ => Ok("none".into()),
+    }
 }
 
 /// Cuts the packages; a job that goes on keeps its number of packages, whatever memory there is now.

@@ -15,7 +15,7 @@ use crate::model::taps::Tap;
 use crate::ops::{DType, Rounding, Tensor};
 use crate::prune::{DenseLayer, PrunedLayer, SolveTimes, solve, solve_by_magnitude};
 use crate::recipe::Recipe;
-use crate::report::prune::{CalibrationReport, HessianReport, LayerReport, PruneReport};
+use crate::report::prune::{CalibrationReport, HessianReport, LayerReport, PromptsReport, PruneReport};
 use crate::sampling::Sampler;
 
 /// The model while it is being pruned.
@@ -181,6 +181,7 @@ impl<'a> State<'a> {
             samples: calibration.rows(),
             text_tokens: calibration.tokens(),
             noise_from_file: calibration.latents.is_some(),
+            prompts: PromptsReport::of(calibration),
             sigmas: sampler.schedule().sigmas.clone(),
             timestep_weights: recipe.timestep_weights.weights(&sampler.schedule().sigmas, recipe.weight_range),
         });

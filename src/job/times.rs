@@ -11,6 +11,7 @@ use crate::report::prune::RunReport;
 pub(super) struct Times {
     started: Instant,
     last: Instant,
+    pub(super) encode: Duration,
     pub(super) load: Duration,
     pub(super) forward: Duration,
     pub(super) hessians: Duration,
@@ -23,7 +24,7 @@ impl Times {
         let now = Instant::now();
         let zero = Duration::ZERO;
         let solve = SolveTimes::default();
-        Times { started: now, last: now, load: zero, forward: zero, hessians: zero, solve, save: zero }
+        Times { started: now, last: now, encode: zero, load: zero, forward: zero, hessians: zero, solve, save: zero }
     }
 
     /// Time since the last lap.
@@ -36,6 +37,7 @@ impl Times {
 
     pub(super) fn report(&self, job: &PruneJob, plan: Plan) -> RunReport {
         let stages = [
+            ("encode", self.encode),
             ("load", self.load),
             ("forward", self.forward),
             ("hessians", self.hessians),

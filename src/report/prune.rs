@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::checkpoint::Pipeline;
+use crate::conditioning::{Conditioning, PromptOrigin};
 use crate::model::taps::Tap;
 use crate::ops::Pattern;
 use crate::plan::{Plan, parameters};
@@ -78,10 +79,33 @@ pub struct CalibrationReport {
     pub text_tokens: usize,
     /// Whether the starting noise came from the calibration file rather than from the seed.
     pub noise_from_file: bool,
+    /// `None` if the embeddings came from a file.
+    pub prompts: Option<PromptsReport>,
     /// Noise levels, one more than there are steps.
     pub sigmas: Vec<f32>,
     /// a_t of every step.
     pub timestep_weights: Vec<f64>,
+}
+
+/// Prompts that are listed in a report; of more only the number is told.
+const LISTED_PROMPTS: usize = 1000;
+
+/// The prompts that the model was calibrated with.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PromptsReport {
+    #[serde(flatten)]
+    pub origin: PromptOrigin,
+    /// `None` if there are more than 1000.
+    pub texts: Option<Vec<String>>,
+}
+
+impl PromptsReport {
+    /// Of embeddings that were made from prompts.
+    pub fn of(calibration: &Conditioning) -> Option<Self> {
+        let origin = calibration.origin.clone()?;
+        let texts = calibration.prompts.clone().filter(|texts| texts.len() <= LISTED_PROMPTS);
+        Some(PromptsReport { origin, texts })
+    }
 }
 
 /// The whole report.
@@ -183,7 +207,12 @@ pub fn model_card(report: &PruneReport) -> String {
          | timestep weights | {weights} |\n| calibration | {calibration} |\n\
          | mean relative error of the layers' outputs | {error} |\n\n\
          `obsdiff.json` lists every layer, `recipe.toml` repeats the run with `obsdiff prune MODEL --recipe recipe.toml \
-         --calibration FILE -o OUT`.\n",
+         {input} FILE -o OUT`.\n",
+        input = if report.calibration.as_ref().is_some_and(|c| c.prompts.is_some()) {
+            "--prompts"
+        } else {
+            "--calibration"
+        },
         model = report.model,
         version = report.obsdiff,
         pruned = report.pruned,

@@ -30,7 +30,7 @@ fn job(name: &str, patch: Patch, engine: Arc<dyn Engine>, output: &Path) -> Prun
         model: folder.join("pipeline"),
         output: output.to_path_buf(),
         overwrite: false,
-        calibration: Some(folder.join("conditioning.safetensors")),
+        calibration: Some(folder.join("conditioning.safetensors").into()),
         recipe: Recipe::resolve(&patch).unwrap(),
         sampling: patch,
         dtype: DType::F32,

@@ -152,7 +152,7 @@ impl Job<'_> {
             model: folder.join("pipeline"),
             output: output.to_path_buf(),
             overwrite: false,
-            calibration: Some(folder.join("conditioning.safetensors")),
+            calibration: Some(folder.join("conditioning.safetensors").into()),
             recipe: Recipe::resolve(&patch)?,
             sampling: patch,
             dtype: self.dtype,
