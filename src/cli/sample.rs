@@ -89,7 +89,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     }
     write_tensors(&staged.file(LATENTS), &tensors)?;
     let start = Instant::now();
-    let pictures = painter.paint(&sampler.size().unpack(&latents)?, None, &mut staged, &bars)?;
+    let pictures =
+        painter.paint(&sampler.size().unpack(&latents)?, conditioning.prompts.as_deref(), &mut staged, &bars)?;
     let decode_seconds = start.elapsed().as_secs_f64();
     bars.end();
     let files = staged.commit(&earlier)?;

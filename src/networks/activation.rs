@@ -82,7 +82,7 @@ fn gelu(x: f32) -> f32 {
     /// q from the constant term on: ln Q(t) on [0, 7], least largest error under the weight max(Q(t), 0.002); the
     /// weighted error is 3e-9.
     const LOG_TAIL: [f32; 12] = [
-        -0.693_147_2,
+        -std::f32::consts::LN_2,
         -0.797_884_94,
         -0.318_305_9,
         -0.036_350_906,
