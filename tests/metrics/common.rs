@@ -1,4 +1,5 @@
 //! Made-up pictures and weights; tests/data/metrics/README.md has their formulas.
+#![allow(dead_code)]
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
