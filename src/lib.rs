@@ -9,6 +9,7 @@ pub mod bench;
 pub mod calibration;
 pub mod checkpoint;
 pub mod cli;
+pub mod compare;
 pub mod conditioning;
 pub mod doctor;
 pub mod error;

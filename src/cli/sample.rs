@@ -91,7 +91,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     }
     write_tensors(&staged.file(LATENTS), &tensors)?;
     let start = Instant::now();
-    let pictures = painter.paint(&sampler.size().unpack(&latents)?, None, &mut staged, &bars)?;
+    let pictures =
+        painter.paint(&sampler.size().unpack(&latents)?, conditioning.prompts.as_deref(), &mut staged, &bars)?;
     let decode_seconds = start.elapsed().as_secs_f64();
     bars.end();
     let files = staged.commit(&earlier)?;
@@ -161,11 +162,6 @@ fn pack_sparse(model: &mut Transformer) -> Result<usize> {
             Ok(packed)
         }
     }
-}
-
-/// Creates an output folder and its parents where absent.
-pub(super) fn create_folder(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path).map_err(|e| Error::io(path, e))
 }
 
 /// Writes f32 tensors by name.
