@@ -9,6 +9,7 @@ pub mod bench;
 pub mod calibration;
 pub mod checkpoint;
 pub mod cli;
+pub mod compare;
 pub mod conditioning;
 pub mod doctor;
 pub mod error;
@@ -27,6 +28,7 @@ pub mod prune;
 pub mod recipe;
 pub mod report;
 pub mod sampling;
+pub mod showcase;
 pub mod validate;
 
 pub use error::{Error, Result};

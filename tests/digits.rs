@@ -8,10 +8,10 @@ use std::sync::{Mutex, OnceLock};
 
 use obsdiff::checkpoint::Pipeline;
 use obsdiff::conditioning::Conditioning;
+use obsdiff::metrics::LatentDistance;
 use obsdiff::model::Transformer;
 use obsdiff::ops::{DType, Tensor, cpu_engine};
 use obsdiff::recipe::Patch;
-use obsdiff::report::comparison::Comparison;
 use obsdiff::sampling::{NoProbe, Sampler};
 use serde_json::Value;
 use support::{Array, data, json, models, obsdiff, read, shared_folder, tensors, text};
@@ -57,7 +57,7 @@ fn latent_rel(folder: &Path) -> f64 {
     assert_eq!(conditioning.rows(), 200);
     let model = Transformer::open(&pipeline, DType::F32, cpu_engine()).unwrap();
     let latents = sampler.sample(&model, &conditioning, &mut NoProbe).unwrap();
-    Comparison::new(&dense_latents(), &latents).unwrap().latent_rel
+    LatentDistance::new(&dense_latents(), &latents).unwrap().latent_rel
 }
 
 fn report(folder: &Path) -> Value {

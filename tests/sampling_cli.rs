@@ -1,4 +1,4 @@
-//! `sample` and `compare` as a user runs them.
+//! `sample` as a user runs it.
 
 mod support;
 
@@ -41,37 +41,6 @@ fn sample_writes_the_latents_of_diffusers_and_refuses_to_replace_them() {
     assert!(relative_frobenius(&found["step_latents"], &expected["step_latents"]) < 1e-4);
     obsdiff(&arguments).refused(2, &["latents.safetensors exists already", "--overwrite"]);
     obsdiff(&[&arguments[..], &["--overwrite"]].concat()).succeeded();
-}
-
-#[test]
-fn compare_finds_a_model_equal_to_itself_and_draws_both() {
-    let folder = tempfile::tempdir().unwrap();
-    let (model, conditioning) = (models("sd3_digits/pipeline"), models("sd3_digits/calibration.safetensors"));
-    let report = obsdiff(&[
-        "compare",
-        text(&model),
-        text(&model),
-        "--conditioning",
-        text(&conditioning),
-        "-o",
-        text(folder.path()),
-        "--num-inference-steps=2",
-        "--json",
-    ])
-    .json();
-    assert_eq!((&report["latent_rel"], &report["sparsity"]), (&0.0.into(), &0.0.into()));
-    assert_eq!(report["per_item"]["items"], 40);
-    assert_eq!(report["bytes"]["dense"], report["bytes"]["pruned"]);
-    let picture = image::open(folder.path().join("grid.png")).unwrap().to_rgb8();
-    // Ten columns of four pairs, labels at the left.
-    let labels = picture.width() - (10 * 132 + 4);
-    assert!((30..80).contains(&labels) && picture.height() == 8 * 132 + 4);
-    for pair in 0..4 {
-        for x in labels + 4..picture.width() {
-            let [dense, pruned] = [0, 1].map(|row| picture.get_pixel(x, (2 * pair + row) * 132 + 70));
-            assert_eq!(dense, pruned);
-        }
-    }
 }
 
 /// A digits conditioning file of three prompts with one change.

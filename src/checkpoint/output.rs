@@ -8,6 +8,18 @@ use super::pipeline::{CONFIG, MODEL_INDEX};
 use super::writer::{parent_of, partial_sibling, sync_folder};
 use crate::error::{Error, Result};
 
+/// What a folder holds, so that `--overwrite` replaces nothing else.
+#[derive(Debug, Clone, Copy)]
+pub struct FolderKind {
+    /// With its article.
+    pub name: &'static str,
+    /// Files of which a folder of this kind has at least one.
+    pub markers: &'static [&'static str],
+}
+
+/// Models, pipelines or transformers alone.
+const MODEL: FolderKind = FolderKind { name: "a model folder", markers: &[MODEL_INDEX, CONFIG] };
+
 /// A folder under construction. Dropped without [`commit`](Self::commit), it disappears; a killed process
 /// leaves it behind as `.NAME.partial-PID`, never under its name.
 #[derive(Debug)]
@@ -29,6 +41,20 @@ impl OutputFolder {
     /// [`Error::OutputExists`], [`Error::Usage`] (overlap with an input, or overwriting what is no model
     /// folder), [`Error::NotEnoughSpace`], [`Error::Io`].
     pub fn create(destination: impl AsRef<Path>, inputs: &[&Path], needed: u64, overwrite: bool) -> Result<Self> {
+        Self::create_kind(MODEL, destination, inputs, needed, overwrite)
+    }
+
+    /// [`OutputFolder::create`] for folders of another kind, which replace only their own kind.
+    ///
+    /// # Errors
+    /// Those of [`OutputFolder::create`].
+    pub fn create_kind(
+        kind: FolderKind,
+        destination: impl AsRef<Path>,
+        inputs: &[&Path],
+        needed: u64,
+        overwrite: bool,
+    ) -> Result<Self> {
         let given = destination.as_ref();
         let exists = given.symlink_metadata().is_ok();
         if exists && !overwrite {
@@ -46,7 +72,7 @@ impl OutputFolder {
             }
         }
         if exists {
-            check_replaceable(&destination)?;
+            check_replaceable(&destination, kind)?;
         }
         let missing: Vec<&Path> = destination.ancestors().skip(1).take_while(|folder| !folder.exists()).collect();
         check_free_space(parent_of(missing.last().unwrap_or(&destination.as_path())), needed)?;
@@ -152,16 +178,17 @@ fn resolve(given: &Path, exists: bool) -> Result<PathBuf> {
     Ok(parent.join(name))
 }
 
-/// Only an empty folder or a model folder may be replaced: `--overwrite` must not delete a home folder.
-fn check_replaceable(destination: &Path) -> Result<()> {
-    let is_model = [MODEL_INDEX, CONFIG].iter().any(|file| destination.join(file).is_file());
+/// Only an empty folder or one of the same kind may be replaced: `--overwrite` must not delete a home folder.
+fn check_replaceable(destination: &Path, kind: FolderKind) -> Result<()> {
+    let is_kind = kind.markers.iter().any(|file| destination.join(file).is_file());
     let is_empty = || fs::read_dir(destination).is_ok_and(|mut entries| entries.next().is_none());
-    if is_model || is_empty() {
+    if is_kind || is_empty() {
         return Ok(());
     }
     Err(Error::Usage(format!(
-        "{} is not a model folder, so --overwrite does not replace it; choose another output",
-        destination.display()
+        "{} is not {}, so --overwrite does not replace it; choose another output",
+        destination.display(),
+        kind.name
     )))
 }
 

@@ -1,168 +1,150 @@
 //! `obsdiff compare`: the same noise and prompts through a dense and a pruned model.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::sample::create_folder;
+use super::progress::Bars;
 use super::sampling_args::SamplingArgs;
 use super::table::{Align, Table, bytes};
+use super::text_args::TextArgs;
 use super::{print, print_json};
-use crate::checkpoint::{Pipeline, write_atomic};
-use crate::conditioning::Conditioning;
+use crate::compare::{COMPARISON_FILE, CompareJob, Comparison, GRID_FILE, MetricModels, PictureMetrics, compare};
 use crate::error::{Error, Result};
-use crate::model::Transformer;
-use crate::model::taps::taps;
-use crate::ops::Tensor;
-use crate::pictures::{Colours, Grid, Item, from_latents};
-use crate::report::comparison::Comparison;
-use crate::sampling::{NoProbe, Sampler};
+use crate::metrics::Spread;
+use crate::recipe::Patch;
 
-/// Runs a dense and a pruned model from the same noise and says how far their latents lie apart
+/// Runs a dense and a pruned model from the same noise and says how far their latents and pictures lie apart
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The pipeline folder of the dense model
     #[arg(value_name = "DENSE")]
     dense: PathBuf,
-    /// The pipeline folder of the pruned model
+    /// The pipeline or transformer folder of the pruned model
     #[arg(value_name = "PRUNED")]
     pruned: PathBuf,
     /// A safetensors file with prompt_embeds, pooled_prompt_embeds, their negative_ counterparts, latents
-    #[arg(long, value_name = "FILE")]
-    conditioning: PathBuf,
-    /// Folder for grid.png: rows of the dense model's latents, each above the pruned model's
+    #[arg(long, value_name = "FILE", conflicts_with = "prompts", required_unless_present = "prompts")]
+    conditioning: Option<PathBuf>,
+    #[command(flatten)]
+    text: TextArgs,
+    /// Folder for comparison.json, grid.png (dense over pruned) and the pictures
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Print one JSON object
+    /// Print one JSON object, as in comparison.json
     #[arg(long)]
     json: bool,
-    /// Replace the files of an earlier run
+    /// Replace the folder of an earlier comparison
     #[arg(long)]
     overwrite: bool,
+    #[command(flatten)]
+    measures: MeasureArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
 }
 
-/// What one model did.
-struct Outcome {
-    latents: Tensor,
-    /// Share of zeros among the weights that can be pruned.
-    sparsity: f64,
-    /// Of all tensors in the checkpoint.
-    bytes: u64,
-    /// All prompts, one step.
-    seconds_per_step: f64,
+/// Measures of pictures that need a local model
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Measures of pictures")]
+struct MeasureArgs {
+    /// Measure LPIPS with the weights of lpips.LPIPS (alex or vgg) as a safetensors file
+    #[arg(long, value_name = "FILE")]
+    lpips: Option<PathBuf>,
+    /// Measure the CLIP score of pictures and prompts with the model in a folder of transformers
+    #[arg(long, value_name = "DIR")]
+    clip: Option<PathBuf>,
+    /// Measure Fréchet distances over the features of a classifier file or a CLIP folder
+    #[arg(long, value_name = "FILE|DIR")]
+    features: Option<PathBuf>,
+    /// Compare latents only: decode nothing
+    #[arg(long, conflicts_with_all = ["lpips", "clip", "features"])]
+    latents_only: bool,
 }
 
 /// Compares and prints to `out`.
 ///
 /// # Errors
-/// [`Error::OutputExists`]; [`Error::Usage`] if the models differ in more than their weights; those of opening
-/// the models and the conditioning, of the trajectories and of writing.
+/// Those of [`compare`] and of the device.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
-    let picture = args.output.as_ref().map(|folder| folder.join("grid.png"));
-    if let Some(path) = picture.as_ref().filter(|path| !args.overwrite && path.exists()) {
-        return Err(Error::OutputExists { path: path.clone() });
-    }
-    let engine = args.sampling.engine()?;
-    let (dense, pruned) = (Pipeline::open(&args.dense)?, Pipeline::open(&args.pruned)?);
-    if dense.architecture != pruned.architecture {
-        return Err(Error::Usage(format!(
-            "{} and {} have different configurations, so the same prompts mean different things; compare a model with \
-             its pruned copy",
-            args.dense.display(),
-            args.pruned.display()
-        )));
-    }
-    // Both run with the dense model's schedule: a pruned copy of the transformer alone has none.
-    let sampler = args.sampling.sampler(&dense)?;
-    let conditioning = Conditioning::open(&args.conditioning, &dense.architecture)?;
-    sampler.check(&dense.architecture, &conditioning)?;
-    let dtype = args.sampling.weight_dtype();
-    let outcome = |pipeline: &Pipeline| {
-        let bytes = pipeline.weights()?.total_bytes();
-        outcome(&Transformer::open(pipeline, dtype, engine.clone())?, bytes, &sampler, &conditioning)
+    let sampling = args.sampling.over(Patch::default());
+    let conditioning = args
+        .text
+        .source(args.conditioning.as_deref(), sampling.seed)?
+        .ok_or_else(|| Error::Usage("there is nothing to draw: pass --prompts or --conditioning".into()))?;
+    let job = CompareJob {
+        dense: args.dense.clone(),
+        pruned: args.pruned.clone(),
+        conditioning,
+        sampling,
+        dtype: args.sampling.weight_dtype(),
+        engine: args.sampling.engine()?,
+        decode: !args.measures.latents_only,
+        metrics: MetricModels {
+            lpips: args.measures.lpips.clone(),
+            clip: args.measures.clip.clone(),
+            features: args.measures.features.clone(),
+        },
+        output: args.output.clone(),
+        overwrite: args.overwrite,
+        command: std::env::args().collect(),
     };
-    let (dense, pruned) = (outcome(&dense)?, outcome(&pruned)?);
-    let comparison = Comparison::new(&dense.latents, &pruned.latents)?;
-    if let Some(path) = &picture {
-        write_grid(path, &sampler, &dense, &pruned)?;
-    }
+    let bars = Bars::new();
+    let comparison = compare(&job, &bars)?;
+    drop(bars);
     if args.json {
-        return print_json(out, &as_json(&comparison, &dense, &pruned, &sampler, picture.as_deref()));
+        return print_json(out, &json!(comparison));
     }
-    print(out, &as_text(&comparison, &dense, &pruned, picture.as_deref()))
-}
-
-fn outcome(model: &Transformer, bytes: u64, sampler: &Sampler, conditioning: &Conditioning) -> Result<Outcome> {
-    let start = Instant::now();
-    let latents = sampler.sample(model, conditioning, &mut NoProbe)?;
-    let seconds_per_step = start.elapsed().as_secs_f64() / sampler.schedule().steps() as f64;
-    Ok(Outcome { latents, sparsity: sparsity(model)?, bytes, seconds_per_step })
-}
-
-/// Share of zeros among the weights of the Linears that can be pruned.
-fn sparsity(model: &Transformer) -> Result<f64> {
-    let (mut zeros, mut weights) = (0, 0);
-    for linear in taps(model.architecture()).iter().flat_map(|tap| &tap.linears) {
-        let values = model.weight(&linear.name)?.to_vec()?;
-        zeros += values.iter().filter(|&&x| x == 0.0).count();
-        weights += values.len();
+    let mut text = as_text(&comparison);
+    if let Some(folder) = &args.output {
+        let (record, grid) = (folder.join(COMPARISON_FILE), folder.join(GRID_FILE));
+        text.push_str(&format!("wrote {}, {}\n", record.display(), grid.display()));
     }
-    Ok(zeros as f64 / weights as f64)
+    print(out, &text)
 }
 
-fn write_grid(path: &Path, sampler: &Sampler, dense: &Outcome, pruned: &Outcome) -> Result<()> {
-    if let Some(folder) = path.parent() {
-        create_folder(folder)?;
+fn as_text(comparison: &Comparison) -> String {
+    let mut models = Table::new(&[("", Align::Left), ("dense", Align::Right), ("pruned", Align::Right)]);
+    let mut row = |name: &str, dense: String, pruned: String| models.row([name.to_string(), dense, pruned]);
+    let (size, time) = (&comparison.bytes, &comparison.seconds_per_step);
+    row("zeros in prunable weights", "-".into(), format!("{:.2} %", comparison.sparsity * 100.0));
+    row("transformer", bytes(size.dense), bytes(size.pruned));
+    row("one step", format!("{:.3} s", time.dense), format!("{:.3} s", time.pruned));
+    if let Some(score) = comparison.pictures.as_ref().and_then(|pictures| pictures.clip_score.as_ref()) {
+        row("CLIP score", format!("{:.2}", score.dense.mean), format!("{:.2}", score.pruned.mean));
     }
-    let models = [sampler.size().unpack(&dense.latents)?, sampler.size().unpack(&pruned.latents)?];
-    tracing::info!("{}: {}", path.display(), Colours::of(models[0].dim(1)?).describe());
-    let pictures = from_latents(&models)?;
-    let pairs = pictures[0].iter().zip(&pictures[1]);
-    let items = pairs.map(|(dense, pruned)| Item { pictures: vec![dense, pruned], caption: Vec::new() }).collect();
-    write_atomic(path, &Grid { rows: vec!["dense".into(), "pruned".into()], items }.png()?)
-}
-
-fn as_json(
-    comparison: &Comparison,
-    dense: &Outcome,
-    pruned: &Outcome,
-    sampler: &Sampler,
-    picture: Option<&Path>,
-) -> serde_json::Value {
-    let options = sampler.options();
-    json!({
-        "latent_mse": comparison.latent_mse,
-        "latent_rel": comparison.latent_rel,
-        "per_item": comparison.per_item,
-        "sparsity": pruned.sparsity,
-        "bytes": { "dense": dense.bytes, "pruned": pruned.bytes },
-        "seconds_per_step": { "dense": dense.seconds_per_step, "pruned": pruned.seconds_per_step },
-        "num_inference_steps": sampler.schedule().steps(),
-        "guidance_scale": options.guidance_scale,
-        "seed": options.seed,
-        "grid": picture.map(|path| path.display().to_string()),
-    })
-}
-
-fn as_text(comparison: &Comparison, dense: &Outcome, pruned: &Outcome, picture: Option<&Path>) -> String {
-    let mut table = Table::new(&[("", Align::Left), ("dense", Align::Right), ("pruned", Align::Right)]);
-    let mut row = |name: &str, dense: String, pruned: String| table.row([name.to_string(), dense, pruned]);
-    let percent = |share: f64| format!("{:.2} %", share * 100.0);
-    row("zeros in prunable weights", percent(dense.sparsity), percent(pruned.sparsity));
-    row("transformer", bytes(dense.bytes), bytes(pruned.bytes));
-    row("one step", format!("{:.3} s", dense.seconds_per_step), format!("{:.3} s", pruned.seconds_per_step));
-    let item = &comparison.per_item;
-    let mut text = format!(
-        "{table}\n|z - z_dense|^2 / |z_dense|^2  {:.4e} over all {} items (mean square {:.4e})\n\
-         per item: min {:.4e}, median {:.4e}, mean {:.4e}, max {:.4e}, std {:.4e}\n",
-        comparison.latent_rel, item.items, comparison.latent_mse, item.min, item.median, item.mean, item.max, item.std
-    );
-    if let Some(path) = picture {
-        text.push_str(&format!("wrote {}\n", path.display()));
+    if let Some(distance) = comparison.pictures.as_ref().and_then(|pictures| pictures.frechet_real) {
+        row("Fréchet distance to real", format!("{:.4}", distance.dense), format!("{:.4}", distance.pruned));
+    }
+    let mut text = format!("{models}\n{}\n", measures(comparison));
+    text.push_str(&format!(
+        "|z - z_dense|^2 / |z_dense|^2  {:.4e} over all {} items (mean square {:.4e})\n",
+        comparison.latent_rel, comparison.per_item.items, comparison.latent_mse
+    ));
+    if let Some(PictureMetrics { frechet: Some(distance), .. }) = &comparison.pictures {
+        text.push_str(&format!("Fréchet distance between the models' pictures  {distance:.4}\n"));
     }
     text
+}
+
+/// One line per paired measure.
+fn measures(comparison: &Comparison) -> Table {
+    let columns = ["min", "median", "mean", "max", "std"].map(|name| (name, Align::Right));
+    let mut table = Table::new(&[&[("per item", Align::Left)], &columns[..]].concat());
+    let mut row = |name: String, spread: &Spread, format: fn(f64) -> String| {
+        let values = [spread.min, spread.median, spread.mean, spread.max, spread.std].map(format);
+        table.row(std::iter::once(name).chain(values));
+    };
+    row("latent error".into(), &comparison.per_item, |x| format!("{x:.3e}"));
+    if let Some(pictures) = &comparison.pictures {
+        row("PSNR, dB".into(), &pictures.psnr, |x| format!("{x:.2}"));
+        if let Some(ssim) = &pictures.ssim {
+            row("SSIM".into(), ssim, |x| format!("{x:.4}"));
+        }
+        if let Some(lpips) = &pictures.lpips {
+            let network = pictures.lpips_network.as_deref().unwrap_or_default();
+            row(format!("LPIPS ({network})"), lpips, |x| format!("{x:.4}"));
+        }
+    }
+    table
 }

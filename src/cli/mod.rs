@@ -14,6 +14,7 @@ mod sample_output;
 mod sampling_args;
 mod self_test;
 mod table;
+mod text_args;
 mod validate;
 
 use std::io::{ErrorKind, IsTerminal, Write};

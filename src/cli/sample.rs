@@ -153,11 +153,6 @@ fn pack_sparse(model: &mut Transformer) -> Result<usize> {
     }
 }
 
-/// Creates an output folder and its parents where absent.
-pub(super) fn create_folder(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path).map_err(|e| Error::io(path, e))
-}
-
 /// Writes f32 tensors by name.
 fn write_tensors(path: &Path, tensors: &[(&str, Tensor)]) -> Result<()> {
     let values = tensors

@@ -20,6 +20,7 @@ use crate::model::taps::Tap;
 use crate::model::{Observer, Transformer};
 use crate::ops::{DType, Engine, Place, Tensor};
 use crate::plan::{self, Package, Workload};
+pub use crate::progress::Progress;
 use crate::prune::{check_pattern, check_sweep};
 use crate::recipe::{Noise, Packages, Patch, Recipe};
 use crate::report::prune::{PruneReport, RunReport, model_card};
@@ -43,14 +44,6 @@ pub struct PruneJob {
     pub journal: Option<PathBuf>,
     /// The command line, for the report.
     pub command: Vec<String>,
-}
-
-/// Hears how far the job is.
-pub trait Progress: Sync {
-    /// A stage of `steps` equal steps begins; an earlier one is over.
-    fn begin(&self, stage: &str, steps: u64);
-    /// One step is done. An error stops the job, for example because the user interrupted it.
-    fn advance(&self) -> Result<()>;
 }
 
 /// What a finished job tells.

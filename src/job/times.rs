@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::PruneJob;
+use crate::conditioning::Source;
 use crate::plan::Plan;
 use crate::prune::SolveTimes;
 use crate::report::prune::{Inputs, RunReport};
@@ -11,10 +12,10 @@ use crate::report::prune::{Inputs, RunReport};
 /// The inputs of a job where they lie.
 fn inputs(job: &PruneJob) -> Inputs {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into()).display().to_string();
-    let calibration = job.calibration.as_deref().filter(|_| job.recipe.needs_calibration());
+    let calibration = job.calibration.clone().filter(|_| job.recipe.needs_calibration());
     Inputs {
         model: absolute(&job.model),
-        calibration: calibration.map(absolute),
+        calibration: calibration.map(|calibration| Source::from(calibration).absolute()),
         dtype: job.dtype.as_str().to_string(),
     }
 }

@@ -72,7 +72,7 @@ impl Gaussian {
     }
 }
 
-/// The squared distance d^2, at least 0 up to rounding.
+/// The squared distance d^2; what rounding puts below 0 is 0.
 ///
 /// # Errors
 /// [`Error::Runtime`] if the widths differ, [`Error::NonFinite`] if a mean or covariance is not finite.
@@ -90,7 +90,7 @@ pub fn frechet(a: &Gaussian, b: &Gaussian) -> Result<f64> {
     }
     let means: f64 = a.mean.iter().zip(&b.mean).map(|(a, b)| (a - b).powi(2)).sum();
     let roots = product(root(a.covariance())?.as_ref(), root(b.covariance())?.as_ref(), 1.0);
-    Ok(means + a.variance() + b.variance() - 2.0 * nuclear_norm(roots.as_ref())?)
+    Ok((means + a.variance() + b.variance() - 2.0 * nuclear_norm(roots.as_ref())?).max(0.0))
 }
 
 /// factor * a b on one thread: the order of the sums never changes.

@@ -3,21 +3,24 @@
 //!
 //! ```text
 //! two pictures          -> psnr, ssim, lpips
-//! picture and prompt    -> clip_score
+//! picture and prompt    -> clip
 //! two sets of pictures  -> features -> frechet
 //! two sets of latents   -> latents
 //! ```
 
+pub mod clip;
 pub mod features;
 pub mod frechet;
 mod latents;
+mod lpips;
 mod psnr;
 mod spread;
 mod ssim;
 
 pub use features::MlpFeatures;
 pub use frechet::{Gaussian, frechet};
-pub use latents::LatentDistance;
+pub use latents::{LatentDistance, Squares};
+pub use lpips::Lpips;
 pub use psnr::psnr;
 pub use spread::{Spread, infinite};
 pub use ssim::ssim;

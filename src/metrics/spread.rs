@@ -126,6 +126,8 @@ mod tests {
         }
         assert_eq!(Spread::new(vec![f64::INFINITY; 2]).std, 0.0);
         assert_eq!(Spread::new(vec![1.0, f64::INFINITY]).std, f64::INFINITY);
-        assert!(serde_json::from_str::<Spread>(r#"{"items":1,"min":"x","median":1,"mean":1,"max":1,"std":0}"#).is_err());
+        assert!(
+            serde_json::from_str::<Spread>(r#"{"items":1,"min":"x","median":1,"mean":1,"max":1,"std":0}"#).is_err()
+        );
     }
 }
