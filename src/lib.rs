@@ -29,6 +29,7 @@ pub mod prune;
 pub mod recipe;
 pub mod report;
 pub mod sampling;
+pub mod showcase;
 pub mod units;
 pub mod validate;
 

@@ -8,5 +8,9 @@ mod browser;
 mod common;
 #[path = "report_page/content.rs"]
 mod content;
+#[path = "report_page/own.rs"]
+mod own;
+#[path = "report_page/pivots.rs"]
+mod pivots;
 #[path = "report_page/refusals.rs"]
 mod refusals;

@@ -8,7 +8,6 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use super::help::full_command;
-use super::sample::create_folder;
 use crate::checkpoint::write_atomic;
 use crate::error::{Error, Result};
 
@@ -56,7 +55,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
         let all: Vec<String> = pages.into_iter().map(|(_, page)| page).collect();
         return super::print(out, &all.concat());
     };
-    create_folder(folder)?;
+    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
     let mut written = String::new();
     for (name, page) in pages {
         let path = folder.join(name);

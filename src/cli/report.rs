@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::progress::Bars;
+use super::sampling_args::DeviceArg;
 use super::{print, print_json};
 use crate::checkpoint::write_atomic;
 use crate::error::{Error, Result};
 use crate::report::data::Data;
 use crate::report::facts::Report;
 use crate::report::html::{Shown, page};
+use crate::showcase::{Outcome, Scratch, showcase};
 
 /// Writes one HTML page about a pruned model, and its numbers as JSON beside it
 #[derive(Debug, clap::Args)]
@@ -24,8 +27,11 @@ pub struct Args {
     /// Pictures and errors from this folder, which `obsdiff compare -o DIR` wrote
     #[arg(long, value_name = "DIR")]
     comparison: Option<PathBuf>,
-    /// Make no comparison where --comparison names none
-    #[arg(long, conflicts_with = "comparison")]
+    /// Without --comparison the report makes its own of so many rows of the calibration
+    #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
+    samples: u16,
+    /// Make no comparison
+    #[arg(long, conflicts_with_all = ["comparison", "samples"])]
     no_comparison: bool,
     /// Measurements that `obsdiff bench --json FILE` wrote
     #[arg(long, value_name = "FILE")]
@@ -39,12 +45,15 @@ pub struct Args {
     /// Replace an earlier report
     #[arg(long)]
     overwrite: bool,
+    #[command(flatten)]
+    device: DeviceArg,
 }
 
 /// Writes the page and prints where it is to `out`.
 ///
 /// # Errors
-/// [`Error::OutputExists`]; [`Error::Usage`] for a page that would be its own JSON; those of reading and writing.
+/// [`Error::OutputExists`]; [`Error::Usage`] for a page that would be its own JSON; those of reading, of comparing and
+/// of writing.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     let html = args.output.clone().unwrap_or_else(|| args.folder.join("report.html"));
     let numbers = html.with_extension("json");
@@ -56,9 +65,15 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     }
     let mut data = Data::open(&args.folder)?;
     args.bench.iter().try_for_each(|path| data.add_bench(path))?;
-    if let Some(folder) = &args.comparison {
-        data.add_comparison(folder)?;
-    }
+    // Its pictures are read below, so that it lives until then.
+    let _scratch = match &args.comparison {
+        Some(folder) => {
+            data.add_comparison(folder)?;
+            None
+        }
+        None if args.no_comparison => None,
+        None => compare_few(args, &mut data)?,
+    };
     let report = Report::new(&data);
     let shown = match &data.comparison {
         Some((folder, comparison)) => Shown::read(folder, comparison, args.pictures)?,
@@ -72,6 +87,22 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
         return print_json(out, &object);
     }
     print(out, &told(&html, &numbers, text.len() as u64, &shown))
+}
+
+/// Makes a comparison for the report; what stands in the way is told, there and on stderr.
+fn compare_few(args: &Args, data: &mut Data) -> Result<Option<Scratch>> {
+    let bars = Bars::new();
+    match showcase(data, args.samples.into(), args.device.engine()?, std::env::args().collect(), &bars)? {
+        Outcome::Made(scratch) => {
+            data.add_comparison(&scratch.comparison())?;
+            Ok(Some(scratch))
+        }
+        Outcome::Impossible(reason) => {
+            tracing::warn!("no pictures: {reason}");
+            data.no_comparison = Some(reason);
+            Ok(None)
+        }
+    }
 }
 
 fn told(html: &Path, numbers: &Path, bytes: u64, shown: &Shown) -> String {

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::cache::Cache;
 use super::encode::{Row, Text, TextEncoders};
 use super::prompts::Prompts;
@@ -14,7 +16,8 @@ use crate::ops::Tensor;
 use crate::progress::Progress;
 
 /// Where embeddings come from.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Source {
     /// A safetensors file; see [`Conditioning::open`].
     Embeddings(PathBuf),
@@ -23,7 +26,7 @@ pub enum Source {
 }
 
 /// A file of prompts and how to encode them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PromptSource {
     /// See [`Prompts::read`].
     pub file: PathBuf,
@@ -62,6 +65,19 @@ impl From<PathBuf> for Source {
 }
 
 impl Source {
+    /// The same from anywhere: by the absolute path.
+    pub fn absolute(&self) -> Self {
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
+        match self {
+            Source::Embeddings(file) => Source::Embeddings(absolute(file)),
+            Source::Prompts(prompts) => Source::Prompts(PromptSource {
+                file: absolute(&prompts.file),
+                cache: prompts.cache.as_deref().map(absolute),
+                ..prompts.clone()
+            }),
+        }
+    }
+
     /// The file that the user named.
     pub fn file(&self) -> &Path {
         match self {

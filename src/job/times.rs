@@ -4,7 +4,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::PruneJob;
-use crate::conditioning::Source;
 use crate::plan::Plan;
 use crate::prune::SolveTimes;
 use crate::report::prune::{Inputs, RunReport};
@@ -12,10 +11,10 @@ use crate::report::prune::{Inputs, RunReport};
 /// The inputs of a job where they lie.
 fn inputs(job: &PruneJob) -> Inputs {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into()).display().to_string();
-    let calibration = job.calibration.as_ref().map(Source::file).filter(|_| job.recipe.needs_calibration());
+    let calibration = job.calibration.clone().filter(|_| job.recipe.needs_calibration());
     Inputs {
         model: absolute(&job.model),
-        calibration: calibration.map(absolute),
+        calibration: calibration.map(|calibration| calibration.absolute()),
         dtype: job.dtype.as_str().to_string(),
     }
 }

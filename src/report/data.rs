@@ -8,16 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::comparison::Spread;
 use super::prune::{Inputs, PruneReport, SCHEMA as PRUNE_SCHEMA};
 use crate::checkpoint::save::{RECIPE_FILE, REPORT_FILE};
+use crate::compare::{COMPARISON_FILE, Comparison, SCHEMA as COMPARISON_SCHEMA};
 use crate::error::{Error, Result};
 use crate::plan::{Arithmetic, PackagePlan};
 
-/// The file that a comparison folder holds.
-pub const COMPARISON_FILE: &str = "comparison.json";
-/// The layout of that file which is read here.
-pub const COMPARISON_SCHEMA: &str = "obsdiff.comparison/1";
 /// The layouts of files that `obsdiff bench --json` writes.
 const BENCH_SCHEMAS: [&str; 2] = ["obsdiff.bench/1", "obsdiff.bench-block/1"];
 /// The file of a pruned folder with what differs from run to run.
@@ -60,75 +56,14 @@ pub struct RunPlan {
     pub arithmetic: Arithmetic,
 }
 
-/// `comparison.json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Comparison {
-    pub dense: String,
-    pub pruned: String,
-    pub num_inference_steps: usize,
-    pub guidance_scale: f64,
-    pub seed: u64,
-    pub latent_mse: f64,
-    pub latent_rel: f64,
-    pub per_item: Spread,
-    pub sparsity: f64,
-    pub bytes: Pair<u64>,
-    pub seconds_per_step: Pair<f64>,
-    pub steps: Vec<StepError>,
-    pub pictures: Option<PictureMetrics>,
-    pub items: Vec<Item>,
-}
-
-/// One number of each model.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Pair<T> {
-    pub dense: T,
-    pub pruned: T,
-}
-
-/// The error after one step, all items together.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct StepError {
-    pub step: usize,
-    pub sigma: f64,
-    pub latent_rel: f64,
-}
-
-/// How far the pictures lie apart.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PictureMetrics {
-    pub psnr: Option<Spread>,
-    pub ssim: Option<Spread>,
-    #[serde(default)]
-    pub lpips: Option<Spread>,
-    #[serde(default)]
-    pub clip_score: Option<Pair<Spread>>,
-    #[serde(default)]
-    pub frechet: Option<f64>,
-}
-
-/// One prompt of a comparison.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Item {
-    pub prompt: Option<String>,
-    pub latent_rel: f64,
-    pub psnr: Option<f64>,
-    pub ssim: Option<f64>,
-    #[serde(default)]
-    pub lpips: Option<f64>,
-    #[serde(default)]
-    pub clip_score: Option<Pair<f64>>,
-    /// Relative to the folder of the comparison.
-    pub dense: Option<String>,
-    pub pruned: Option<String>,
-}
-
 /// Everything that a report is made from.
 #[derive(Debug)]
 pub struct Data {
     /// The folder of the pruned model.
     pub folder: PathBuf,
     pub prune: PruneReport,
+    /// The texts of the calibration's prompts, where the report lists them.
+    pub prompts: Option<Vec<String>>,
     /// `None` if `run.json` is gone.
     pub run: Option<Run>,
     /// The text of `recipe.toml`; `None` if it is gone.
@@ -153,13 +88,17 @@ impl Data {
         let needed = "as the report of the folder; `obsdiff prune` writes it beside the weights";
         let text = read(&folder.join(REPORT_FILE), &mut sources)?
             .ok_or_else(|| Error::Missing { path: folder.join(REPORT_FILE), needed_for: needed.into() })?;
-        let prune = parse(&folder.join(REPORT_FILE), &text, Some(&[PRUNE_SCHEMA]))?;
+        let value: Value = parse(&folder.join(REPORT_FILE), &text, Some(&[PRUNE_SCHEMA]))?;
+        let prompts = serde_json::from_value(value["calibration"]["prompts"]["texts"].clone()).unwrap_or(None);
+        let prune =
+            serde_json::from_value(value).map_err(|e| Error::malformed(folder.join(REPORT_FILE), e.to_string()))?;
         let run_path = folder.join(RUN_FILE);
         let run = read(&run_path, &mut sources)?.map(|text| parse(&run_path, &text, None)).transpose()?;
         let recipe = read(&folder.join(RECIPE_FILE), &mut sources)?;
         Ok(Data {
             folder: folder.to_path_buf(),
             prune,
+            prompts,
             run,
             recipe,
             comparison: None,

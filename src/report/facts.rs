@@ -3,9 +3,10 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::data::{Comparison, Data, Run, Source};
+use super::data::{Data, Run, Source};
 use super::layout::Position;
 use super::prune::{HessianReport, LayerReport, PruneReport};
+use crate::compare::Comparison;
 use crate::recipe::Patch;
 
 /// Version of the layout of `report.json`.
@@ -230,13 +231,13 @@ fn timesteps(prune: &PruneReport) -> Vec<Timestep> {
 
 fn calibration(data: &Data) -> Option<Calibration> {
     let calibration = data.prune.calibration.as_ref()?;
-    let file = data.run.as_ref().and_then(|run| run.inputs.as_ref()?.calibration.clone());
+    let file = data.run.as_ref().and_then(|run| run.inputs.as_ref()?.calibration.as_ref());
     Some(Calibration {
-        file,
+        file: file.map(|source| source.file().display().to_string()),
         samples: calibration.samples,
         text_tokens: calibration.text_tokens,
         noise_from_file: calibration.noise_from_file,
-        prompts: None,
+        prompts: data.prompts.clone(),
     })
 }
 

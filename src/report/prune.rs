@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::checkpoint::{Layout, Pipeline};
-use crate::conditioning::{Conditioning, PromptOrigin};
+use crate::conditioning::{Conditioning, PromptOrigin, Source};
 use crate::model::taps::Tap;
 use crate::ops::Pattern;
 use crate::plan::{Plan, parameters};
@@ -187,8 +187,8 @@ impl PruneReport {
 pub struct Inputs {
     /// The dense model.
     pub model: String,
-    /// The calibration file; `None` if it was not needed.
-    pub calibration: Option<String>,
+    /// The calibration; `None` if it was not needed.
+    pub calibration: Option<Source>,
     /// The dtype in which weights were held while the model ran.
     pub dtype: String,
 }

@@ -2,7 +2,10 @@
 
 /// `2.97 × 10⁻³`, or `0.123` near one; `-` for what is no number.
 pub fn number(value: f64) -> String {
-    if !value.is_finite() {
+    if value.is_infinite() {
+        return if value > 0.0 { "∞".into() } else { "-∞".into() };
+    }
+    if value.is_nan() {
         return "-".into();
     }
     if value == 0.0 {
@@ -60,6 +63,7 @@ mod tests {
         assert_eq!(number(123.4), "123");
         assert_eq!(number(1234567.0), "1.23\u{a0}×\u{a0}10⁶");
         assert_eq!(number(f64::NAN), "-");
+        assert_eq!(number(f64::INFINITY), "∞");
         assert_eq!(integer(1392384), "1,392,384");
         assert_eq!(integer(12), "12");
         assert_eq!(superscript(-10), "⁻¹⁰");

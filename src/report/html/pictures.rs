@@ -5,9 +5,9 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::compare::Comparison;
 use crate::error::Result;
 use crate::pictures::Picture;
-use crate::report::data::Comparison;
 
 /// Pixels of the longer side of an embedded picture, at most.
 const LARGEST: usize = 384;

@@ -1,8 +1,8 @@
 //! Pictures of the dense and the pruned model, from equal prompts and noise.
 
 use super::{absent, no_comparison, note};
-use crate::report::comparison::Spread;
-use crate::report::data::{Comparison, PictureMetrics};
+use crate::compare::{Comparison, PictureMetrics};
+use crate::metrics::Spread;
 use crate::report::facts::Report;
 use crate::report::html::Shown;
 use crate::report::html::element::{Element, Html, el, p, table};
@@ -69,8 +69,9 @@ fn metrics(comparison: &Comparison) -> Html {
     };
     let mut rows = vec![row("latent error", &comparison.per_item)];
     let mut frechet = None;
-    if let Some(PictureMetrics { psnr, ssim, lpips, clip_score, frechet: distance }) = &comparison.pictures {
-        let named = [("PSNR, dB", psnr), ("SSIM", ssim), ("LPIPS", lpips)];
+    if let Some(PictureMetrics { psnr, ssim, lpips, clip_score, frechet: distance, .. }) = &comparison.pictures {
+        rows.push(row("PSNR, dB", psnr));
+        let named = [("SSIM", ssim), ("LPIPS", lpips)];
         rows.extend(named.into_iter().filter_map(|(name, spread)| Some(row(name, spread.as_ref()?))));
         if let Some(score) = clip_score {
             rows.push(row("CLIP score, dense", &score.dense));

@@ -14,7 +14,7 @@ pub fn body(report: &Report) -> Html {
     ];
     if let Some(comparison) = &report.comparison {
         tiles.push((number(comparison.latent_rel), format!("latent error over {} prompts", comparison.items.len())));
-        if let Some(psnr) = comparison.pictures.as_ref().and_then(|pictures| pictures.psnr.as_ref()) {
+        if let Some(psnr) = comparison.pictures.as_ref().map(|pictures| &pictures.psnr) {
             tiles.push((format!("{} dB", number(psnr.median)), "median PSNR to the dense model".into()));
         }
         if let Some(ssim) = comparison.pictures.as_ref().and_then(|pictures| pictures.ssim.as_ref()) {

@@ -1,8 +1,8 @@
 //! How the error grows along the trajectory, beside noise levels and weights of the steps.
 
 use super::{absent, no_comparison};
+use crate::compare::Comparison;
 use crate::error::Result;
-use crate::report::data::Comparison;
 use crate::report::facts::{Report, Timestep};
 use crate::report::html::element::{Html, el};
 use crate::report::html::plots::{Axis, Frame, Marker, PANEL, Series, curves, figure, responsive};
