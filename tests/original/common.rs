@@ -79,7 +79,7 @@ impl Scene {
         write(&self.file(), &metadata(), &tensors);
     }
 
-    /// Checks that `inspect`ing and pruning the file say why it cannot be used, and that nothing is written.
+    /// Checks that pruning the file says why it cannot be used, and that nothing is written.
     #[track_caller]
     pub fn refuses(&self, parts: &[&str]) {
         let run = self.prune(&self.file(), "out", &["--method=magnitude"]);
