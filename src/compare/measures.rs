@@ -49,13 +49,16 @@ pub struct Measures {
 
 /// Where the features of the Fréchet distance come from.
 enum Features {
-    Mlp {
-        model: MlpFeatures,
-        real: Option<Gaussian>,
-        seen: Pair<Vec<Vec<f32>>>,
-    },
+    Mlp(Box<MlpPictures>),
     /// One of [`Measures::clips`].
     Clip(usize),
+}
+
+/// A classifier, what it says of real pictures, and what it has seen.
+struct MlpPictures {
+    model: MlpFeatures,
+    real: Option<Gaussian>,
+    seen: Pair<Vec<Vec<f32>>>,
 }
 
 /// What can be told when every picture has been seen.
@@ -106,10 +109,11 @@ impl Measures {
                 let model = MlpFeatures::open(path)?;
                 model.check(channels, height, width)?;
                 let real = model.real()?;
-                Features::Mlp { model, real, seen: Pair { dense: Vec::new(), pruned: Vec::new() } }
+                let seen = Pair { dense: Vec::new(), pruned: Vec::new() };
+                Features::Mlp(Box::new(MlpPictures { model, real, seen }))
             };
             let width = match &features {
-                Features::Mlp { model, .. } => model.width(),
+                Features::Mlp(mlp) => mlp.model.width(),
                 Features::Clip(clip) => measures.clips[*clip].width(),
             };
             if items <= width {
@@ -146,9 +150,9 @@ impl Measures {
         item.psnr = Some(psnr(a, b)?);
         item.ssim = ssim(a, b)?;
         item.lpips = self.lpips.as_ref().map(|lpips| lpips.distance(a, b)).transpose()?;
-        if let Some(Features::Mlp { model, seen, .. }) = &mut self.features {
-            seen.dense.push(model.of(&dense.planes)?);
-            seen.pruned.push(model.of(&pruned.planes)?);
+        if let Some(Features::Mlp(mlp)) = &mut self.features {
+            mlp.seen.dense.push(mlp.model.of(&dense.planes)?);
+            mlp.seen.pruned.push(mlp.model.of(&pruned.planes)?);
         }
         for clip in &mut self.clips {
             clip.add(a)?;
@@ -170,7 +174,7 @@ impl Measures {
         }
         let (seen, real) = match self.features {
             None => return Ok(Distances { frechet: None, frechet_real: None }),
-            Some(Features::Mlp { seen, real, .. }) => (seen, real),
+            Some(Features::Mlp(mlp)) => (mlp.seen, mlp.real),
             Some(Features::Clip(clip)) => {
                 let every_second = |first: usize| embeddings[clip].iter().skip(first).step_by(2).cloned().collect();
                 (Pair { dense: every_second(0), pruned: every_second(1) }, None)

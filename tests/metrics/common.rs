@@ -14,7 +14,7 @@ pub fn picture(seed: u64, width: usize, height: usize) -> Picture {
     let byte = |i: usize| {
         let (y, x, c) = (i / 3 / width, i / 3 % width, i % 3);
         let bits = ((f64::from(noise(seed, i)) + 0.5) * f64::from(1 << 24)) as i64;
-        let value = 128 + ((x * (c + 2) * 5 + y * 7) % 97) as i64 + (bits * 61 >> 24) - 30;
+        let value = 128 + ((x * (c + 2) * 5 + y * 7) % 97) as i64 + ((bits * 61) >> 24) - 30;
         value.clamp(0, 255) as u8
     };
     Picture { width, height, rgb: (0..width * height * 3).map(byte).collect() }
