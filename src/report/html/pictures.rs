@@ -57,7 +57,7 @@ impl Shown {
 }
 
 impl Embedded {
-    /// Reduced to [`LARGEST`].
+    /// Reduced where it is large.
     ///
     /// # Errors
     /// Those of [`Picture::png`].
