@@ -109,7 +109,7 @@ mod tests {
         for command in command().get_subcommands() {
             assert!(command.get_about().is_some(), "{}", command.get_name());
             for arg in command.get_arguments() {
-                let name = format!("{} {arg}", command.get_name());
+                let name = format!("{} {}", command.get_name(), arg.get_id());
                 let help = arg.get_help().unwrap_or_else(|| panic!("{name} has no help")).to_string();
                 assert!(!help.ends_with('.'), "{name}: a period at the end of {help}");
                 assert!(!help.starts_with(char::is_lowercase), "{name}: {help}");
