@@ -75,7 +75,7 @@ pub enum Error {
     Gpu(String),
     /// A model that could not be had from the hub or its cache (exit code 3, or 5 for a full disk).
     #[error(transparent)]
-    Hub(#[from] crate::hub::HubError),
+    Hub(Box<crate::hub::HubError>),
     /// The user interrupted the run (exit code 130).
     #[error("interrupted; no output was written{}", if *.journaled { ", run the same command again to go on where it stopped" } else { " (with --journal an interrupted job can go on later)" })]
     Interrupted { journaled: bool },
@@ -128,6 +128,12 @@ impl Error {
     /// Shorthand for [`Error::Malformed`].
     pub fn malformed(path: impl AsRef<Path>, problem: impl Into<String>) -> Self {
         Error::Malformed { path: path.as_ref().to_path_buf(), problem: problem.into() }
+    }
+}
+
+impl From<crate::hub::HubError> for Error {
+    fn from(error: crate::hub::HubError) -> Self {
+        Error::Hub(Box::new(error))
     }
 }
 

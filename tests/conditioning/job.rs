@@ -76,6 +76,7 @@ fn a_journal_belongs_to_its_prompts() {
             model: models("sd3_digits/pipeline"),
             output: folder.path().join("out"),
             overwrite: false,
+            layout: None,
             calibration: Some(Source::Prompts(source)),
             recipe: Recipe::resolve(&patch).unwrap(),
             sampling: patch.clone(),
