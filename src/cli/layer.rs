@@ -32,13 +32,13 @@ pub struct Args {
     #[arg(long, value_name = "FILE:NAME")]
     inputs: Option<Source>,
     /// Weight of each batch of the inputs, [batches].
-    #[arg(long, value_name = "FILE:NAME", requires = "inputs")]
+    #[arg(long, value_name = "FILE:NAME", requires = "inputs", help_heading = "Calibration")]
     input_weights: Option<Source>,
     /// Output file with `weight` (dtype of the input), `mask` (U8, 1 = kept) and `hessian_diag`.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Recipe file; flags override it.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Pruning")]
     recipe: Option<PathBuf>,
     #[command(flatten)]
     patch: Patch,
