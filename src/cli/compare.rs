@@ -56,7 +56,7 @@ struct MeasureArgs {
     /// Measure the CLIP score of pictures and prompts with the model in a folder of transformers
     #[arg(long, value_name = "DIR")]
     clip: Option<PathBuf>,
-    /// Measure Fréchet distances over the features of a classifier file or a CLIP folder
+    /// Measure Frechet distances over the features of a classifier file or a CLIP folder
     #[arg(long, value_name = "FILE|DIR")]
     features: Option<PathBuf>,
     /// Compare latents only: decode nothing

@@ -70,8 +70,7 @@ fn a_write_beyond_the_file_size_limit_is_a_full_disk() {
     let sample = ["sample", &model, "--conditioning", &calibration, "-o", text(&output)];
     let sampling = ["--num-inference-steps=1", "--height=64", "--width=96"];
     limited(1, [&sample[..], &sampling].concat().iter().map(ToString::to_string).collect()).refused(5, &full);
-    assert_eq!(names_in(&output), [""; 0], "a partial file was left");
-    fs::remove_dir(&output).unwrap();
+    assert!(!output.exists(), "something was left: {:?}", names_in(&output));
     limited(weights + 100, scene.arguments("out", &[])).succeeded();
 }
 
