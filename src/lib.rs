@@ -1,8 +1,13 @@
 //! One-shot second-order pruning of text-to-image diffusion transformers.
 //!
 //! ```text
-//! checkpoint -> model (with taps) -> calibration (Hessians) -> factor -> prune -> save -> validate / compare / bench
+//! prompts -> conditioning (tokenizers, CLIP, T5) --.
+//! hub, checkpoint -> model (with taps) -> calibration (Hessians) -> factor -> prune -> save
+//!                       '-> sampling -> latents -> VAE -> pictures -> metrics, compare -> report
 //! ```
+//!
+//! `ops` holds the operations of pruning and of the transformer, once for the CPU and once for GPUs; `networks` the
+//! encoders and decoders around it, on the CPU. `job` runs the whole, `plan` says beforehand what it takes.
 
 #[cfg(feature = "cuda")]
 pub mod bench;

@@ -115,6 +115,11 @@ impl SamplingArgs {
     ) -> Result<Conditioning> {
         let neither = || Error::Usage("pass --prompts FILE, or --conditioning FILE with embeddings".into());
         let source = text.source(embeddings, self.seed)?.ok_or_else(neither)?;
-        source.open(pipeline, sampler.doubles_rows(&pipeline.architecture), &Bars::new())
+        let conditioning = source.open(pipeline, sampler.doubles_rows(&pipeline.architecture), &Bars::new());
+        conditioning.map_err(|error| match error {
+            // Nothing here goes on later.
+            Error::Interrupted { .. } => Error::Stopped,
+            other => other,
+        })
     }
 }
