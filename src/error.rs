@@ -73,9 +73,9 @@ pub enum Error {
     /// The GPU refused a call, or a kernel failed on it (exit code 1).
     #[error("{0}; `obsdiff self-test` checks every kernel on this GPU")]
     Gpu(String),
-    /// A model that could not be had from the hub or its cache (exit code 3, or 5 for a full disk).
-    #[error(transparent)]
-    Hub(Box<crate::hub::HubError>),
+    /// A model that could not be had from the hub or its cache (exit code 3, or 5 if there is no room for it).
+    #[error("{sentence}")]
+    Hub { sentence: String, no_room: bool },
     /// The user interrupted the run (exit code 130).
     #[error("interrupted; no output was written{}", if *.journaled { ", run the same command again to go on where it stopped" } else { " (with --journal an interrupted job can go on later)" })]
     Interrupted { journaled: bool },
@@ -99,7 +99,7 @@ impl Error {
             | Error::Io { .. } => 3,
             Error::NonFinite { .. } | Error::NotPositiveDefinite { .. } | Error::NoCalibrationData { .. } => 4,
             Error::DiskFull { .. } | Error::NotEnoughSpace { .. } | Error::OutOfMemory { .. } => 5,
-            Error::Hub(error) => error.exit_code(),
+            Error::Hub { no_room, .. } => [3, 5][usize::from(*no_room)],
             Error::Interrupted { .. } | Error::Stopped => 130,
         }
     }
@@ -128,12 +128,6 @@ impl Error {
     /// Shorthand for [`Error::Malformed`].
     pub fn malformed(path: impl AsRef<Path>, problem: impl Into<String>) -> Self {
         Error::Malformed { path: path.as_ref().to_path_buf(), problem: problem.into() }
-    }
-}
-
-impl From<crate::hub::HubError> for Error {
-    fn from(error: crate::hub::HubError) -> Self {
-        Error::Hub(Box::new(error))
     }
 }
 

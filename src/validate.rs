@@ -7,8 +7,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::checkpoint::layout::OBS_DIFF_KEY;
 use crate::checkpoint::pipeline::read_json;
-use crate::checkpoint::save::{OBS_DIFF_KEY, REPORT_FILE};
+use crate::checkpoint::save::REPORT_FILE;
 use crate::checkpoint::scan::{first_overfull_group, scan};
 use crate::checkpoint::shards::INDEX_FILE;
 use crate::checkpoint::{Checkpoint, Layout, Pipeline};

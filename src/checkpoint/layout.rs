@@ -4,6 +4,9 @@ use serde::Serialize;
 
 use super::config::Architecture;
 
+/// The key of `config.json`, or of the metadata of a file in the original layout, under which the pruning is described.
+pub const OBS_DIFF_KEY: &str = "_obs_diff";
+
 /// How the tensors of a transformer are named and cut in its files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::config::Architecture;
-use super::layout::Layout;
+use super::layout::{Layout, OBS_DIFF_KEY};
 use super::original::{Source, only_file_in};
-use super::save::OBS_DIFF_KEY;
 use super::shards::Checkpoint;
 use super::writer::parent_of;
 use crate::error::{Error, Result};

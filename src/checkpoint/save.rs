@@ -11,15 +11,13 @@ use serde_json::Value;
 use super::convert::{from_f32, rounding};
 use super::file::SafetensorsFile;
 use super::header::{Dtype, TensorInfo, render};
-use super::layout::swap_halves;
+use super::layout::{OBS_DIFF_KEY, swap_halves};
 use super::pipeline::{CONFIG, MODEL_INDEX, Pipeline};
 use super::shards::{Checkpoint, INDEX_FILE};
 use super::writer::{AtomicFile, write_atomic};
 use crate::error::{Error, Result};
 use crate::ops::Rounding;
 
-/// The key of `config.json`, or of the metadata of a file in the original layout, under which the pruning is described.
-pub const OBS_DIFF_KEY: &str = "_obs_diff";
 /// The report beside the model.
 pub const REPORT_FILE: &str = "obsdiff.json";
 /// The recipe beside the model.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::name::HubName;
+use crate::error::Error;
 
 /// See the module. Every sentence says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -82,14 +83,6 @@ pub enum HubError {
 }
 
 impl HubError {
-    /// The process exit code that belongs to this error.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            HubError::DiskFull { .. } | HubError::NotEnoughSpace { .. } => 5,
-            _ => 3,
-        }
-    }
-
     /// True if files that are in the cache may be used instead: the hub was not reached, or refused to tell.
     pub(super) fn lets_the_cache_answer(&self) -> bool {
         use HubError::{BadToken, Denied, Gated, NoHub, NoNetwork, NoSuchModel, Status};
@@ -111,6 +104,13 @@ impl HubError {
             HubError::NoNetwork { endpoint, reason, .. } => format!("{endpoint} cannot be reached ({reason})"),
             other => other.to_string(),
         }
+    }
+}
+
+impl From<HubError> for Error {
+    fn from(error: HubError) -> Self {
+        let no_room = matches!(error, HubError::DiskFull { .. } | HubError::NotEnoughSpace { .. });
+        Error::Hub { sentence: error.to_string(), no_room }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::BUNDLED;
+use super::{BUNDLED, OTHER_NETWORKS};
 use crate::checkpoint::convert::rounding;
 use crate::checkpoint::file::SafetensorsFile;
 use crate::error::{Error, Result};
@@ -101,7 +101,7 @@ pub fn refuse_other_formats(path: &Path) -> Result<()> {
 /// # Errors
 /// [`Error::Unsupported`].
 pub fn refuse_quantised(file: &SafetensorsFile, prefix: &str) -> Result<()> {
-    let mut own = file.names().filter(|name| name.starts_with(prefix) && !super::open::is_carried(name, prefix));
+    let mut own = file.names().filter(|name| name.starts_with(prefix) && !is_carried(name, prefix));
     let Some((name, kind)) = own.find_map(|name| Some((name, quantisation(file, name)?))) else { return Ok(()) };
     Err(Error::Unsupported {
         what: format!("weights in {}", file.path().display()),
@@ -133,4 +133,13 @@ fn quantisation(file: &SafetensorsFile, name: &str) -> Option<String> {
         _ if text.starts_with(['F', 'C']) => text,
         _ => format!("integers ({text})"),
     })
+}
+
+/// Whether a tensor belongs to another network of the file.
+pub(super) fn is_carried(name: &str, prefix: &str) -> bool {
+    if prefix.is_empty() {
+        OTHER_NETWORKS.iter().any(|other| name.starts_with(other))
+    } else {
+        !name.starts_with(prefix)
+    }
 }

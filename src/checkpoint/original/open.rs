@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::detect::{detect, refuse_other_formats, refuse_quantised};
+use super::detect::{detect, is_carried, refuse_other_formats, refuse_quantised};
 use super::infer::{Shapes, infer};
+use super::is_original;
 use super::table::{Fused, table};
-use super::{OTHER_NETWORKS, is_original};
 use crate::checkpoint::config::Architecture;
 use crate::checkpoint::file::SafetensorsFile;
 use crate::checkpoint::header::TensorInfo;
@@ -107,15 +107,6 @@ impl Source {
 
     fn name_of(&self, entry: &Fused) -> String {
         format!("{}{}", self.prefix, entry.name)
-    }
-}
-
-/// Whether a tensor belongs to another network of the file.
-pub(super) fn is_carried(name: &str, prefix: &str) -> bool {
-    if prefix.is_empty() {
-        OTHER_NETWORKS.iter().any(|other| name.starts_with(other))
-    } else {
-        !name.starts_with(prefix)
     }
 }
 
