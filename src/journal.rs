@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 use crate::checkpoint::{Checkpoint, Pipeline, SafetensorsFile, TensorOut, write_atomic, write_safetensors};
 use crate::error::{Error, Result};
 use crate::report::prune::{HessianReport, LayerReport};
+use crate::units::hex;
 
 const RECORD: &str = "journal.json";
 const SCHEMA: &str = "obsdiff.journal/1";
@@ -193,8 +194,4 @@ pub fn fingerprint(
     ]
     .map(|(key, value)| (key.to_string(), value))
     .to_vec())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

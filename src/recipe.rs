@@ -14,6 +14,7 @@ use crate::calibration::TimestepWeights;
 use crate::error::{Error, Result};
 use crate::memory::Size;
 use crate::ops::{CountRule, NM, Pattern, Sparsity};
+use crate::units::hex;
 
 /// A pruning method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -199,7 +200,7 @@ impl Patch {
 
     /// SHA-256 of [`Patch::to_toml`], in hex.
     pub fn hash(&self) -> String {
-        Sha256::digest(self.to_toml().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&Sha256::digest(self.to_toml().as_bytes()))
     }
 }
 

@@ -34,3 +34,8 @@ pub fn seconds(duration: Duration) -> String {
     }
     format!("{} min {:02} s", seconds as u64 / 60, seconds as u64 % 60)
 }
+
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -264,12 +264,12 @@ fn refuse(problem: String) -> Error {
     Error::argument("sweep", problem)
 }
 
-/// What the kernels take for granted.
 /// Whether blocks of this many columns can be swept.
 pub fn takes_block_size(block_size: usize) -> bool {
     block_size.is_power_of_two() && (16..=TILE).contains(&block_size)
 }
 
+/// What the kernels take for granted.
 fn check(input: &SweepInput) -> Result<()> {
     let SweepInput { factor, inverses, dead, segments, selection, block_size } = *input;
     let d = factor.size();

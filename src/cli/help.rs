@@ -7,6 +7,19 @@ use clap::{Arg, Command, CommandFactory};
 
 use super::Cli;
 
+/// The main options of what runs a model.
+const RUN: &[&str] = &[
+    "prompts",
+    "conditioning",
+    "output",
+    "num-inference-steps",
+    "guidance-scale",
+    "seed",
+    "dtype",
+    "device",
+    "overwrite",
+];
+
 /// The main options by their long names, for the commands that have more than fit a glance.
 const MAIN: [(&str, &[&str]); 5] = [
     ("plan", &["arch", "samples", "sparsity", "pattern", "packages", "recipe", "dtype", "device", "max-vram", "json"]),
@@ -25,34 +38,8 @@ const MAIN: [(&str, &[&str]); 5] = [
             "overwrite",
         ],
     ),
-    (
-        "sample",
-        &[
-            "prompts",
-            "conditioning",
-            "output",
-            "num-inference-steps",
-            "guidance-scale",
-            "seed",
-            "dtype",
-            "device",
-            "overwrite",
-        ],
-    ),
-    (
-        "compare",
-        &[
-            "prompts",
-            "conditioning",
-            "output",
-            "num-inference-steps",
-            "guidance-scale",
-            "seed",
-            "dtype",
-            "device",
-            "overwrite",
-        ],
-    ),
+    ("sample", RUN),
+    ("compare", RUN),
     (
         "layer",
         &["weight", "hessian", "inputs", "output", "sparsity", "pattern", "method", "device", "overwrite", "json"],

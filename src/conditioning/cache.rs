@@ -19,10 +19,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::encode::{Row, RowShape, Text, TextEncoders};
-use super::prompts::hex;
 use crate::checkpoint::{Checkpoint, SafetensorsFile, TensorOut, write_atomic, write_safetensors};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
+use crate::units::hex;
 
 /// Of what embeddings mean; raised whenever the same files give other values.
 pub const VERSION: &str = "obsdiff.embeddings/1";

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::prompts::hex;
 use crate::checkpoint::config::Architecture;
 use crate::checkpoint::{Dtype, SafetensorsFile};
 use crate::error::{Error, Result};
 use crate::ops::Tensor;
+use crate::units::hex;
 
 /// Embeddings of the negative prompts, in the shapes of the positive ones.
 #[derive(Debug, Clone)]

@@ -6,6 +6,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::units::hex;
 
 /// The longest prompt, in bytes. Encoders read the first 77 or 512 tokens of it.
 const LONGEST: usize = 1 << 16;
@@ -179,11 +180,6 @@ fn is_caption_and_url(line: &str) -> bool {
         let url = url.trim_start();
         url.starts_with("http://") || url.starts_with("https://")
     })
-}
-
-/// Lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use super::activation::Activation;
 use super::attention::{Scores, attention};
-use super::component::{expect_model_type, expect_positive, read_json};
+use super::component::{expect_model_type, expect_positive};
 use super::layers::{LayerNorm, Linear};
 use super::weights::Weights;
+use crate::checkpoint::pipeline::read_json;
 use crate::error::{Error, Result};
 use crate::ops::{self, Tensor};
 

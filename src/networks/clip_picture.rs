@@ -5,8 +5,9 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::component::{parse, read_json};
+use super::component::parse;
 use super::resize::resize;
+use crate::checkpoint::pipeline::read_json;
 use crate::error::{Error, Result};
 
 /// Red, green, blue.

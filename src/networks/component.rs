@@ -7,19 +7,6 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-/// A JSON object as a type.
-///
-/// # Errors
-/// [`Error::Missing`] for an absent file, [`Error::Malformed`] for a broken one.
-pub fn read_json(path: &Path, needed_for: &str) -> Result<Value> {
-    let text = std::fs::read(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => Error::Missing { path: path.into(), needed_for: needed_for.into() },
-        _ => Error::io(path, e),
-    })?;
-    let value: Value = serde_json::from_slice(&text).map_err(|e| Error::malformed(path, format!("not JSON: {e}")))?;
-    if value.is_object() { Ok(value) } else { Err(Error::malformed(path, "not a JSON object")) }
-}
-
 /// `value`, which stands in the file at `path`, as a type.
 ///
 /// # Errors

@@ -17,10 +17,11 @@ use serde::Deserialize;
 
 use super::activation::Activation;
 use super::attention::{Scores, attention};
-use super::component::{expect_model_type, expect_positive, parse, read_json};
+use super::component::{expect_model_type, expect_positive, parse};
 use super::layers::Linear;
 use super::rows::{join, rows_per_chunk, tokens_per_row};
 use super::weights::Weights;
+use crate::checkpoint::pipeline::read_json;
 use crate::error::{Error, Result};
 use crate::ops::{self, Tensor};
 

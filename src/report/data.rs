@@ -13,6 +13,7 @@ use crate::checkpoint::save::{RECIPE_FILE, REPORT_FILE};
 use crate::compare::{COMPARISON_FILE, Comparison, SCHEMA as COMPARISON_SCHEMA};
 use crate::error::{Error, Result};
 use crate::plan::{Arithmetic, PackagePlan};
+use crate::units::hex;
 
 /// The layouts of files that `obsdiff bench --json` writes.
 const BENCH_SCHEMAS: [&str; 2] = ["obsdiff.bench/1", "obsdiff.bench-block/1"];
@@ -148,7 +149,7 @@ fn read(path: &Path, sources: &mut Vec<Source>) -> Result<Option<String>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io(path, error)),
     };
-    let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = hex(&Sha256::digest(&bytes));
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     sources.push(Source { file: name, sha256 });
     String::from_utf8(bytes).map(Some).map_err(|_| Error::malformed(path, "is not UTF-8 text"))

@@ -63,8 +63,8 @@ fn configurations_of_other_models_are_refused() {
 #[test]
 fn missing_and_broken_files_are_named() {
     clip_refused(|f| fs::remove_file(f.join("config.json")).unwrap(), &["config.json does not exist"]);
-    t5_refused(|f| fs::write(f.join("config.json"), "{").unwrap(), &["config.json", "not JSON"]);
-    t5_refused(|f| fs::write(f.join("config.json"), "[]").unwrap(), &["config.json", "not a JSON object"]);
+    t5_refused(|f| fs::write(f.join("config.json"), "{").unwrap(), &["config.json", "not valid JSON"]);
+    t5_refused(|f| fs::write(f.join("config.json"), "[]").unwrap(), &["config.json", "expected a JSON object"]);
     t5_refused(|f| fs::remove_file(f.join("model.safetensors")).unwrap(), &["model.safetensors does not exist"]);
     let pickle = |f: &Path| fs::rename(f.join("model.safetensors"), f.join("pytorch_model.bin")).unwrap();
     clip_refused(pickle, &["model.safetensors does not exist", "pytorch_model.bin is there"]);
